@@ -1,0 +1,1 @@
+"""Milvane: the open, self-hosted embedding service for Milvus."""

@@ -1,0 +1,138 @@
+"""
+Every failure that a caller can see, by kind.
+
+A message is written for the caller and is safe to show. Status codes are not known here: each
+front door has one table from `ErrorKind` to its own dialect.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+
+class ErrorKind(Enum):
+    """What went wrong, in terms that every front door can translate."""
+
+    INVALID_INPUT = "invalid_input"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    UNAUTHENTICATED = "unauthenticated"
+    PERMISSION_DENIED = "permission_denied"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    OVERLOADED = "overloaded"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    MEDIA_REJECTED = "media_rejected"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    UPSTREAM_REJECTED = "upstream_rejected"
+    INTERNAL = "internal"
+
+
+class ServiceError(Exception):
+    """The root of all failures that are reported to a caller."""
+
+    kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInput(ServiceError):
+    """The request can never succeed as it is."""
+
+    kind = ErrorKind.INVALID_INPUT
+
+    def __init__(self, message: str, *, index: int | None = None, parameter: str | None = None) -> None:
+        """
+        Describe what is wrong with the request.
+
+        Args:
+            message: Names the cause and the cure.
+
+            index: Position of the offending input in the request, from 0, where one input is.
+
+            parameter: The domain's name of the offending parameter, where one is.
+        """
+        super().__init__(message)
+        self.index = index
+        self.parameter = parameter
+
+
+class NotFound(ServiceError):
+    """What the request names does not exist."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
+class Conflict(ServiceError):
+    """The request contradicts the present state: it exists already, or was changed meanwhile."""
+
+    kind = ErrorKind.CONFLICT
+
+
+class Unauthenticated(ServiceError):
+    """Who calls is not known."""
+
+    kind = ErrorKind.UNAUTHENTICATED
+
+
+class PermissionDenied(ServiceError):
+    """Who calls is known, and may not do this."""
+
+    kind = ErrorKind.PERMISSION_DENIED
+
+
+class QuotaExceeded(ServiceError):
+    """The caller's quota for this window is spent."""
+
+    kind = ErrorKind.QUOTA_EXCEEDED
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(ServiceError):
+    """The service has more work than it may hold; nothing was done for this request."""
+
+    kind = ErrorKind.OVERLOADED
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed before the work was done."""
+
+    kind = ErrorKind.DEADLINE_EXCEEDED
+    retryable = True
+
+
+class MediaRejected(ServiceError):
+    """An image or video could not be fetched or decoded within the rules."""
+
+    kind = ErrorKind.MEDIA_REJECTED
+
+
+class UpstreamUnavailable(ServiceError):
+    """A server behind us does not answer at the moment."""
+
+    kind = ErrorKind.UPSTREAM_UNAVAILABLE
+    retryable = True
+
+
+class UpstreamRejected(ServiceError):
+    """A server behind us refused the request."""
+
+    kind = ErrorKind.UPSTREAM_REJECTED
+
+
+class Internal(ServiceError):
+    """A defect of ours; the caller can do nothing about it."""
+
+    kind = ErrorKind.INTERNAL
