@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NewType
 
-from milvane.domain.errors import NotFound
+from milvane.domain.errors import ModelNotFound
 from milvane.domain.models import DimensionList, DimensionRange, Model, ModelName
 
 WeightsName = NewType("WeightsName", str)
@@ -131,9 +131,9 @@ def find_model(name: str) -> Model:
     Find a model by its exact name.
 
     Raises:
-        NotFound: If the catalogue has no such model; the message lists those it has.
+        ModelNotFound: If the catalogue has no such model; the message lists those it has.
     """
     model = MODELS.get(ModelName(name))
     if model is None:
-        raise NotFound(f"model {name!r} is not in the catalogue; it has: {', '.join(MODELS)}")
+        raise ModelNotFound(name, known=", ".join(MODELS))
     return model

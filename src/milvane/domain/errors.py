@@ -44,7 +44,9 @@ class InvalidInput(ServiceError):
 
     kind = ErrorKind.INVALID_INPUT
 
-    def __init__(self, message: str, *, index: int | None = None, parameter: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, index: int | None = None, parameter: str | None = None
+    ) -> None:
         """
         Describe what is wrong with the request.
 
@@ -60,10 +62,50 @@ class InvalidInput(ServiceError):
         self.parameter = parameter
 
 
+class EmptyInput(InvalidInput):
+    """An input has no text at all."""
+
+    def __init__(self, *, index: int) -> None:
+        super().__init__(f"input {index} is an empty string", index=index, parameter="input")
+
+
+class InputTooLong(InvalidInput):
+    """An input has more tokens than the model takes."""
+
+    def __init__(self, *, index: int, tokens: int, max_tokens: int, model: str) -> None:
+        super().__init__(
+            f"input {index} has {tokens} tokens, but {model} takes at most {max_tokens}: "
+            "shorten it, or have the operator set serving.cut_long_inputs",
+            index=index,
+            parameter="input",
+        )
+        self.tokens = tokens
+        self.max_tokens = max_tokens
+
+
+class DimensionNotOffered(InvalidInput):
+    """The model has no vectors of this dimension."""
+
+    def __init__(self, *, dimension: int, model: str, offered: str) -> None:
+        super().__init__(
+            f"{model} has no dimension {dimension}; it offers {offered}", parameter="dimension"
+        )
+        self.dimension = dimension
+        self.offered = offered
+
+
 class NotFound(ServiceError):
     """What the request names does not exist."""
 
     kind = ErrorKind.NOT_FOUND
+
+
+class ModelNotFound(NotFound):
+    """The catalogue has no model of this name."""
+
+    def __init__(self, name: str, *, known: str) -> None:
+        super().__init__(f"model {name!r} is not in the catalogue; it has: {known}")
+        self.name = name
 
 
 class Conflict(ServiceError):
