@@ -1,0 +1,69 @@
+"""Fake engines: content in, vectors out, without a model."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvane.domain.models import Lane
+
+_PIECE = re.compile(r"\s*\S+|\s+")
+"""A word with the space before it; pieces put together are the text again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedCall:
+    """One call that reached `HashingEngine.embed`."""
+
+    texts: int
+    dimension: int
+    lane: Lane
+
+
+class HashingEngine:
+    """
+    Embeds by hashing: equal texts get equal vectors, different texts different ones.
+
+    Vectors of different texts are nearly orthogonal whatever the texts mean, and the vector of a
+    text begins alike in every dimension, up to its length.
+    """
+
+    def __init__(self) -> None:
+        self.embedded_texts = 0
+        """Texts embedded so far: what a refused request must leave as it was."""
+        self.calls: list[EmbedCall] = []
+        """Calls of `embed`, oldest first."""
+
+    async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Turn each text into one id per word."""
+        return [_token_ids(text) for text in texts]
+
+    async def embed(
+        self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
+    ) -> NDArray[np.float32]:
+        """Embed tokenized texts; returns shape ``(texts, dimension)``, rows of length 1."""
+        self.calls.append(EmbedCall(texts=len(token_ids), dimension=dimension, lane=lane))
+        self.embedded_texts += len(token_ids)
+        vectors = np.empty((len(token_ids), dimension), dtype=np.float32)
+        for row, ids in enumerate(token_ids):
+            vectors[row] = _direction(ids, dimension)
+        return vectors
+
+
+def _token_ids(text: str) -> NDArray[np.int32]:
+    digests = (_digest(piece.encode(), size_bytes=4) for piece in _PIECE.findall(text))
+    return np.fromiter((digest & 0x7FFF_FFFF for digest in digests), dtype=np.int32)
+
+
+def _direction(ids: NDArray[np.int32], dimension: int) -> NDArray[np.float64]:
+    seed = _digest(ids.tobytes(), size_bytes=16)
+    vector = np.random.default_rng(seed).standard_normal(dimension)
+    direction: NDArray[np.float64] = vector / np.linalg.norm(vector)
+    return direction
+
+
+def _digest(content: bytes, *, size_bytes: int) -> int:
+    return int.from_bytes(blake2b(content, digest_size=size_bytes).digest(), "little")
