@@ -1,0 +1,42 @@
+"""Work that ends when nobody waits for it any more."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+Result = TypeVar("Result")
+
+
+async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """
+    Do a caller's work, and cancel it if the caller hangs up.
+
+    Both tasks have ended when this returns or raises.
+
+    Args:
+        receive: The request's channel, its body read to the end.
+
+        work: What to do; cancelled if it is not done first.
+
+    Raises:
+        ClientDisconnect: If the caller hung up first.
+    """
+    worker = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_wait_for_hang_up(receive))
+    try:
+        await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if worker.done():
+            return worker.result()
+        raise ClientDisconnect
+    finally:
+        worker.cancel()
+        watcher.cancel()
+        await asyncio.gather(worker, watcher, return_exceptions=True)
+
+
+async def _wait_for_hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,181 @@
+"""From the dialect's bodies to the domain's values, and back. Pure."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from milvane.apis.openai.errors import ALGORITHM
+from milvane.apis.openai.wire import EmbeddingsBody, ModelCard, Serving
+from milvane.domain.catalogue import SERVED_BY
+from milvane.domain.errors import InvalidInput
+from milvane.domain.models import Lane, Model, Purpose
+from milvane.serving.embedding import Embedded, EmbedRequest
+
+INTERACTIVE_INPUTS = 8
+"""A person who waits asks for a few vectors; a program that loads asks for many."""
+
+VALUES_PER_PIECE = {"float": 32_768, "base64": 131_072}
+"""How many numbers turn into bytes in about a millisecond."""
+
+_NOT_TEXT = "Value error, contents is neither str nor list of str.: input.contents"
+
+
+def parse_embeddings(content: bytes, *, max_inputs: int) -> EmbeddingsBody:
+    """
+    Read the body of a request to embed.
+
+    Raises:
+        InvalidInput: If it is not JSON or not such a body, has no inputs, or too many.
+    """
+    try:
+        body = EmbeddingsBody.model_validate_json(content)
+    except ValidationError as error:
+        raise _refusal_of(error) from error
+    if isinstance(body.input, list):
+        _check_count(len(body.input), max_inputs)
+    return body
+
+
+def to_request(body: EmbeddingsBody) -> EmbedRequest:
+    """Say in the domain's words what a body asks for."""
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    return EmbedRequest(
+        model=body.model,
+        texts=texts,
+        dimension=body.dimensions,
+        purpose=Purpose(body.text_type or "document"),
+        lane=choose_lane(len(texts)),
+    )
+
+
+def choose_lane(inputs: int) -> Lane:
+    """Guess from the number of inputs who waits for the answer: the dialect does not say."""
+    return Lane.INTERACTIVE if inputs <= INTERACTIVE_INPUTS else Lane.BULK
+
+
+def render_embeddings(
+    embedded: Embedded, *, body: EmbeddingsBody, request_id: str
+) -> Iterator[bytes]:
+    """
+    Write the answer, piece by piece.
+
+    Returns:
+        Pieces that together are one JSON object; each takes about a millisecond at most, so that
+        other requests can run in between. (A thread would not help: the encoder keeps the GIL.)
+    """
+    encoding = body.encoding_format or "float"
+    vectors = np.ascontiguousarray(embedded.vectors, dtype="<f4")
+    count, dimension = vectors.shape
+    rows_per_piece = max(1, VALUES_PER_PIECE[encoding] // dimension)
+    yield b'{"object":"list","data":['
+    for first in range(0, count, rows_per_piece):
+        rows = vectors[first : first + rows_per_piece]
+        yield (b"," if first else b"") + _render_rows(rows, first=first, encoding=encoding)
+    yield b"]," + orjson.dumps(_rest_of_answer(embedded, body, request_id))[1:]
+
+
+def model_card(model: Model) -> ModelCard:
+    """Describe a model, and say openly which weights serve it here."""
+    return ModelCard(
+        id=model.name,
+        milvane=Serving(
+            weights=SERVED_BY[model.name],
+            description=model.description,
+            dimensions=str(model.dimensions),
+            default_dimension=model.default_dimension,
+            max_input_tokens=model.max_input_tokens,
+        ),
+    )
+
+
+def _render_rows(rows: NDArray[np.float32], *, first: int, encoding: str) -> bytes:
+    if encoding == "base64":
+        return b",".join(
+            # base64 has nothing to escape, so the JSON is put together by hand: half the time.
+            b'{"object":"embedding","index":%d,"embedding":"%b"}' % (index, base64.b64encode(row))
+            for index, row in enumerate(rows, start=first)
+        )
+    items = [
+        {"object": "embedding", "index": index, "embedding": row}
+        for index, row in enumerate(rows, start=first)
+    ]
+    return orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def _rest_of_answer(embedded: Embedded, body: EmbeddingsBody, request_id: str) -> dict[str, Any]:
+    tokens = embedded.total_tokens
+    rest: dict[str, Any] = {
+        "model": body.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "id": request_id,
+    }
+    if embedded.cut_inputs:
+        rest["milvane"] = {"cut_inputs": embedded.cut_inputs}
+    return rest
+
+
+def _check_count(inputs: int, max_inputs: int) -> None:
+    if inputs == 0:
+        raise InvalidInput(
+            "Required input parameter missing from request.: input is an empty list",
+            parameter="input",
+        )
+    if inputs > max_inputs:
+        raise InvalidInput(
+            f"{ALGORITHM}Value error, batch size is invalid, it should not be larger than "
+            f"{max_inputs}.: input.contents: the request has {inputs} inputs",
+            parameter="input",
+        )
+
+
+def _refusal_of(error: ValidationError) -> InvalidInput:
+    """Say the first thing that is wrong with a body."""
+    # The last of a union's complaints is of the list, and so names the item.
+    problems = error.errors(include_url=False, include_context=False)
+    problem = problems[0]
+    if problem["type"] == "json_invalid":
+        return InvalidInput(f"The input parameter requires json format. {problem['msg']}")
+    if not problem["loc"]:
+        return InvalidInput("Required body invalid, please check the request body format.")
+    parameter = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return InvalidInput(_missing(parameter), parameter=parameter)
+    if parameter == "input":
+        of_input = [each for each in problems if each["loc"][0] == "input"]
+        return _wrong_input(of_input[-1]["loc"], of_input[-1]["input"])
+    return InvalidInput(
+        f"Value error, {parameter} is invalid: {problem['msg']}", parameter=parameter
+    )
+
+
+def _missing(parameter: str) -> str:
+    if parameter == "input":
+        return "Required input parameter missing from request."
+    return f'Required parameter "{parameter}" missing from request.'
+
+
+def _wrong_input(location: tuple[int | str, ...], value: object) -> InvalidInput:
+    """
+    Refuse what is neither a text nor a list of texts.
+
+    Args:
+        location: Where pydantic found it; ends with the item's position if it is one of a list.
+
+        value: What stands there.
+    """
+    position = location[-1]
+    index = position if isinstance(position, int) else None
+    found = "input" if index is None else f"input {index}"
+    if index is not None and isinstance(value, int | list) and not isinstance(value, bool):
+        cure = (
+            "holds token ids, and this server takes text: with langchain's OpenAIEmbeddings "
+            "pass check_embedding_ctx_length=False, elsewhere send strings"
+        )
+    else:
+        cure = "is not a string"
+    return InvalidInput(f"{ALGORITHM}{_NOT_TEXT}: {found} {cure}", index=index, parameter="input")

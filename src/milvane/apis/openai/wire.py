@@ -1,0 +1,105 @@
+"""The bodies of the OpenAI dialect, as they are on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EmbeddingsBody(BaseModel):
+    """A request to embed. What is not declared here is ignored, as the hosted service does."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="EmbeddingsBody")
+
+    model: str = Field(max_length=256, description="A model of the catalogue.")
+    # fail_fast: a body of a million numbers must not become a million errors.
+    input: str | Annotated[list[str], Field(fail_fast=True)] = Field(
+        description="One text or several. Token ids are not taken: send text."
+    )
+    dimensions: int | None = Field(
+        default=None, description="Width of the vectors; the model's default if absent."
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default=None,
+        description="Numbers, or little-endian float32 in base64; numbers if absent.",
+    )
+    user: str | None = Field(default=None, description="Taken and not used.")
+    text_type: Literal["query", "document"] | None = Field(
+        default=None,
+        description="Why the texts are embedded: an extra of this server; document if absent.",
+    )
+
+
+class Usage(BaseModel):
+    """What a request counts for."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingAnswer(BaseModel):
+    """One vector."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class CutNotice(BaseModel):
+    """What this server did to the inputs; present only if it cut some."""
+
+    cut_inputs: list[int] = Field(description="Positions of the inputs cut to the model's limit.")
+
+
+class EmbeddingsAnswer(BaseModel):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[EmbeddingAnswer]
+    model: str
+    usage: Usage
+    id: str
+    milvane: CutNotice | None = None
+
+
+class Serving(BaseModel):
+    """What stands behind a model here: an extra of this server."""
+
+    weights: str = Field(description="The weights that really compute the vectors.")
+    description: str
+    dimensions: str
+    default_dimension: int
+    max_input_tokens: int
+
+
+class ModelCard(BaseModel):
+    """One model of the catalogue."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(default=0, description="No date of a model is kept: always 0.")
+    owned_by: str = "milvane"
+    milvane: Serving
+
+
+class ModelList(BaseModel):
+    """The catalogue."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail
+    id: str
+    request_id: str
