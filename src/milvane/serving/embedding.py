@@ -50,6 +50,21 @@ class Embedded:
         return sum(self.token_counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that was found good: what remains is to compute it."""
+
+    engine: TextEngine
+    dimension: int
+    lane: Lane
+    token_ids: list[NDArray[np.int32]]
+    """Of each distinct text."""
+    inverse: NDArray[np.intp]
+    """For each text of the request, the position of its equal among the distinct ones."""
+    too_long: frozenset[int]
+    """Positions of the distinct texts that were cut."""
+
+
 def resolve_dimension(model: Model, dimension: int | None) -> int:
     """
     Choose the dimension of the result.
@@ -105,15 +120,19 @@ class EmbeddingService:
         return engine
 
     async def embed(self, request: EmbedRequest) -> Embedded:
+        """Prepare and compute in one step; see both for what they raise."""
+        return await self.compute(await self.prepare(request))
+
+    async def prepare(self, request: EmbedRequest) -> Prepared:
         """
-        Embed texts, each distinct one once.
+        Check a request and tokenize its texts. Nothing is computed or counted yet.
 
         Raises:
             ModelNotFound: If the catalogue has no such model.
             DimensionNotOffered: If the model has no such dimension.
             EmptyInput: If a text is an empty string.
             InputTooLong: If a text has too many tokens and may not be cut.
-            Overloaded: If the queue is full.
+            UpstreamUnavailable: If the model's weights are not loaded.
         """
         model = find_model(request.model)
         dimension = resolve_dimension(model, request.dimension)
@@ -121,17 +140,39 @@ class EmbeddingService:
         self._check_inputs(request.texts)
         texts, inverse = distinct(request.texts)
         token_ids, too_long = await self._tokenize(engine, model, texts, inverse)
-        vectors = await engine.embed(token_ids, dimension=dimension, lane=request.lane)
+        return Prepared(
+            engine=engine,
+            dimension=dimension,
+            lane=request.lane,
+            token_ids=token_ids,
+            inverse=inverse,
+            too_long=frozenset(too_long),
+        )
+
+    async def compute(self, prepared: Prepared) -> Embedded:
+        """
+        Embed what was prepared, each distinct text once.
+
+        Raises:
+            Overloaded: If the queue is full.
+        """
+        token_ids, inverse = prepared.token_ids, prepared.inverse
+        vectors = await prepared.engine.embed(
+            token_ids, dimension=prepared.dimension, lane=prepared.lane
+        )
         return Embedded(
-            vectors=vectors[inverse] if len(texts) < len(request.texts) else vectors,
+            vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
             token_counts=[len(token_ids[position]) for position in inverse],
-            cut_inputs=[index for index, position in enumerate(inverse) if position in too_long],
+            cut_inputs=[
+                index for index, position in enumerate(inverse) if position in prepared.too_long
+            ],
         )
 
     def _check_inputs(self, texts: Sequence[str]) -> None:
         if len(texts) > self._settings.max_inputs:
             raise InvalidInput(
-                f"{len(texts)} inputs in one request; at most {self._settings.max_inputs} are taken",
+                f"{len(texts)} inputs in one request; "
+                f"at most {self._settings.max_inputs} are taken",
                 parameter="input",
             )
         for index, text in enumerate(texts):

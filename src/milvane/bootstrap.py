@@ -1,0 +1,122 @@
+"""
+The composition root: builds every component, joins them, and takes them down in reverse.
+
+The only module that names everyone. Shutdown order follows from the stack: front doors stop taking
+calls first, then the engine drains, then the embedded Milvus Lite flushes and ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from milvane.apis.app import create_app
+from milvane.apis.health import Readiness
+from milvane.apis.listener import HttpListener
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, WeightsName
+from milvane.domain.models import Lane
+from milvane.gateway.bindings import Bindings
+from milvane.gateway.rpcs.services import Services
+from milvane.gateway.server import GatewayServer, MilvusHandler
+from milvane.inference.engine import open_engine
+from milvane.instances.lite.supervisor import LiteInstance
+from milvane.serving.embedding import EmbeddingService, EmbedRequest
+from milvane.serving.ports import TextEngine
+from milvane.settings import Settings, weights_dir
+
+logger = logging.getLogger(__name__)
+
+Reason = Callable[[], str | None]
+"""Says why a request would fail now; none if it would not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is ready."""
+
+    grpc_port: int
+    http_port: int
+
+
+@dataclass(slots=True)
+class Condition:
+    """What the readiness probe answers from: the state of the start, then of each part."""
+
+    starting: bool = True
+    reasons: list[Reason] = field(default_factory=list)
+
+    def readiness(self) -> Readiness:
+        """Say how things stand now."""
+        if self.starting:
+            return Readiness(("the server is starting",))
+        return Readiness(tuple(said for reason in self.reasons if (said := reason())))
+
+
+@asynccontextmanager
+async def running_server(settings: Settings) -> AsyncIterator[Running]:
+    """
+    Run the whole server while the context is open.
+
+    Yields:
+        The ports really bound, once a raw-text search would succeed.
+
+    Raises:
+        ServiceError: If a part cannot start; the message names the cause and the cure.
+    """
+    server = settings.server
+    engines: dict[WeightsName, TextEngine] = {}
+    embedding = EmbeddingService(engines, settings.serving)
+    condition = Condition()
+    async with AsyncExitStack() as stack:
+        # The probes answer from here on: alive, and not ready yet.
+        http = await stack.enter_async_context(
+            HttpListener(
+                create_app(embedding, settings.apis, condition.readiness),
+                host=server.host,
+                port=server.http_port,
+                drain_timeout_s=settings.gateway.drain_timeout_s,
+            )
+        )
+        lite = await stack.enter_async_context(LiteInstance(server.data_dir, settings.lite))
+        engines[ALL_MINILM_L6_V2.name] = await stack.enter_async_context(
+            open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
+        )
+        await lite.wait_ready()
+        await _warm(embedding)
+        handler = MilvusHandler(
+            lite.upstream,
+            Services(
+                embedding=embedding,
+                bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
+                next_revision=next_revision,
+            ),
+        )
+        gateway = await stack.enter_async_context(
+            GatewayServer(handler, settings.gateway, host=server.host, port=server.grpc_port)
+        )
+        condition.reasons.append(lite.unready_reason)
+        condition.starting = False
+        try:
+            yield Running(grpc_port=gateway.port, http_port=http.port)
+        finally:
+            condition.starting = True
+            logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+async def _warm(embedding: EmbeddingService) -> None:
+    """Embed one text with every model: what would fail for a caller fails here."""
+    for name in MODELS:
+        await embedding.embed(EmbedRequest(model=name, texts=["warm"], lane=Lane.INTERACTIVE))
+
+
+def next_revision() -> int:
+    """
+    Make a schema revision from the time of day, in the form of Milvus's hybrid timestamps.
+
+    Milliseconds since 1970, shifted left by 18 bits; so a collection that is dropped and made anew
+    has another revision, also across restarts.
+    """
+    return (time.time_ns() // 1_000_000) << 18

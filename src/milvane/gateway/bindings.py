@@ -1,0 +1,111 @@
+"""
+What the gateway knows of each collection: its schema and functions, read from the upstream.
+
+A cache and no more: entries are dropped whenever a call that may change a schema passes through.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+
+from milvane.domain.errors import UpstreamRejected
+from milvane.gateway.calls import Call
+from milvane.gateway.errors import CollectionNotFound
+from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.rows import ALLOW_OUTPUTS_KEY
+from milvane.gateway.translate.schemas import restore_functions
+
+_NOT_FOUND_CODES = frozenset({4, 100})
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A collection with embedding functions, as clients see it."""
+
+    schema: schema_pb2.CollectionSchema
+    functions: tuple[EmbeddingFunction, ...]
+    revision: int
+    allow_outputs: bool
+
+    def field(self, name: str) -> schema_pb2.FieldSchema:
+        """Find a field of the schema by its name."""
+        return next(field for field in self.schema.fields if field.name == name)
+
+
+class Bindings:
+    """The bindings of all collections of one instance, most recently used ones in memory."""
+
+    def __init__(self, *, max_cached: int) -> None:
+        self._max_cached = max_cached
+        self._cached: OrderedDict[tuple[str, str], Binding | None] = OrderedDict()
+        self._epoch = 0
+
+    async def find(self, call: Call, *, database: str, collection: str) -> Binding | None:
+        """
+        Find the binding of a collection.
+
+        Args:
+            call: Whose credentials and deadline are used to ask the upstream.
+
+            database: Where the collection is.
+
+            collection: Its name, or an alias of it.
+
+        Returns:
+            None if the collection has no embedding function.
+
+        Raises:
+            CollectionNotFound: If the upstream has no such collection.
+            UpstreamRejected: If the upstream will not describe it.
+        """
+        key = (database, collection)
+        if key in self._cached:
+            self._cached.move_to_end(key)
+            return self._cached[key]
+        epoch = self._epoch
+        binding = await _load(call, database, collection)
+        if epoch == self._epoch:
+            self._cached[key] = binding
+            while len(self._cached) > self._max_cached:
+                self._cached.popitem(last=False)
+        return binding
+
+    def forget(self) -> None:
+        """Drop all that is known: something may have changed."""
+        self._epoch += 1
+        self._cached.clear()
+
+
+async def _load(call: Call, database: str, collection: str) -> Binding | None:
+    request = milvus_pb2.DescribeCollectionRequest(db_name=database, collection_name=collection)
+    reply = await call.forward(request.SerializeToString(), method="DescribeCollection")
+    description = milvus_pb2.DescribeCollectionResponse.FromString(reply)
+    _check(description.status, database=database, collection=collection)
+    return to_binding(description)
+
+
+def _check(status: common_pb2.Status, *, database: str, collection: str) -> None:
+    code = status.code or status.error_code
+    if code in _NOT_FOUND_CODES:
+        raise CollectionNotFound(database=database, collection=collection)
+    if code:
+        raise UpstreamRejected(status.reason or f"the upstream refused with code {code}")
+
+
+def to_binding(description: milvus_pb2.DescribeCollectionResponse) -> Binding | None:
+    """Read a binding from the upstream's description, which is changed to what clients see."""
+    record = restore_functions(description)
+    if record is None:
+        return None
+    return Binding(
+        schema=description.schema,
+        functions=record.functions,
+        revision=record.revision,
+        allow_outputs=any(
+            pair.key == ALLOW_OUTPUTS_KEY and pair.value.lower() == "true"
+            for pair in description.properties
+        ),
+    )

@@ -1,0 +1,116 @@
+"""
+Failures in Milvus's dialect: one table from `ErrorKind` to codes, and how a reply carries them.
+
+Milvus reports a failure inside the reply (`Status.error_code`, `.code`, `.reason`), and only what
+concerns the connection as a gRPC status. Codes are those of Milvus 2.6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+from milvane.domain.errors import Conflict, ErrorKind, NotFound, ServiceError
+
+_LegacyCode = common_pb2.ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one kind of failure is told to a Milvus client."""
+
+    code: int
+    """`Status.code`, what today's clients read."""
+    legacy_code: int
+    """`Status.error_code`, what older clients and some checks read."""
+    grpc_status: grpc.StatusCode | None = None
+    """Set where the failure ends the call instead of being part of a reply."""
+
+
+_BAD_INPUT = 65535
+_UNEXPECTED = _LegacyCode.UnexpectedError
+
+TABLE: dict[ErrorKind, Row] = {
+    ErrorKind.INVALID_INPUT: Row(_BAD_INPUT, _UNEXPECTED),
+    ErrorKind.NOT_FOUND: Row(100, _LegacyCode.CollectionNotExists),
+    ErrorKind.CONFLICT: Row(109, _LegacyCode.SchemaMismatch),
+    ErrorKind.UNAUTHENTICATED: Row(
+        1400, _LegacyCode.PermissionDenied, grpc.StatusCode.UNAUTHENTICATED
+    ),
+    ErrorKind.PERMISSION_DENIED: Row(
+        1401, _LegacyCode.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED
+    ),
+    ErrorKind.QUOTA_EXCEEDED: Row(8, _LegacyCode.RateLimit),
+    ErrorKind.OVERLOADED: Row(8, _LegacyCode.RateLimit),
+    ErrorKind.DEADLINE_EXCEEDED: Row(
+        1, _LegacyCode.UnexpectedError, grpc.StatusCode.DEADLINE_EXCEEDED
+    ),
+    ErrorKind.MEDIA_REJECTED: Row(_BAD_INPUT, _UNEXPECTED),
+    ErrorKind.UPSTREAM_UNAVAILABLE: Row(2, _UNEXPECTED, grpc.StatusCode.UNAVAILABLE),
+    ErrorKind.UPSTREAM_REJECTED: Row(_BAD_INPUT, _UNEXPECTED),
+    ErrorKind.INTERNAL: Row(5, _UNEXPECTED),
+}
+
+
+class CollectionNotFound(NotFound):
+    """The upstream has no such collection."""
+
+    def __init__(self, *, database: str, collection: str) -> None:
+        super().__init__(f"collection not found[database={database}][collection={collection}]")
+
+
+class SchemaMismatch(Conflict):
+    """The client's rows were built for another revision of the schema; clients then refresh it."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"collection schema mismatch[collection={collection}]: the schema has changed, "
+            "describe the collection again"
+        )
+
+
+def to_status(error: ServiceError) -> common_pb2.Status:
+    """Write a failure as Milvus's `Status`."""
+    row = TABLE[error.kind]
+    return common_pb2.Status(
+        error_code=row.legacy_code,
+        code=row.code,
+        reason=error.message,
+        detail=error.message,
+        retriable=error.retryable,
+    )
+
+
+def to_reply(method: str, error: ServiceError) -> bytes | None:
+    """
+    Write a failure as the serialized reply of an RPC.
+
+    Args:
+        method: The RPC's short name, such as ``"Insert"``.
+
+        error: What went wrong.
+
+    Returns:
+        None if the reply of that RPC cannot carry a failure.
+    """
+    reply_type = _reply_type(method)
+    if reply_type is None:
+        return None
+    status = to_status(error)
+    if reply_type is common_pb2.Status:
+        return status.SerializeToString()
+    if "status" not in reply_type.DESCRIPTOR.fields_by_name:
+        return None
+    return reply_type(status=status).SerializeToString()
+
+
+def _reply_type(method: str) -> Any:
+    service = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
+    descriptor = service.methods_by_name.get(method)
+    if descriptor is None:
+        return None
+    return message_factory.GetMessageClass(descriptor.output_type)

@@ -1,0 +1,67 @@
+"""Creating, describing and altering collections."""
+
+from __future__ import annotations
+
+from google.protobuf.message import DecodeError
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+
+from milvane.domain.catalogue import find_model
+from milvane.domain.errors import InvalidInput
+from milvane.gateway.calls import Call
+from milvane.gateway.rpcs.services import Services
+from milvane.gateway.translate.schemas import (
+    has_embedding_functions,
+    read_functions,
+    refuse_reserved_property,
+    restore_functions,
+    strip_functions,
+)
+
+
+async def create_collection(call: Call, services: Services) -> bytes:
+    """Check the embedding functions of a new schema, and keep them as a property."""
+    request = call.parse(milvus_pb2.CreateCollectionRequest)
+    refuse_reserved_property(pair.key for pair in request.properties)
+    schema = _parse_schema(request.schema)
+    if not has_embedding_functions(schema):
+        return await call.forward()
+    functions = read_functions(schema)
+    for function in functions:
+        services.embedding.engine_of(find_model(function.model))
+    rewritten = strip_functions(request, schema, functions, revision=services.next_revision())
+    return await call.forward(rewritten.SerializeToString())
+
+
+def _parse_schema(serialized: bytes) -> schema_pb2.CollectionSchema:
+    schema = schema_pb2.CollectionSchema()
+    try:
+        schema.ParseFromString(serialized)
+    except DecodeError as error:
+        raise InvalidInput("the schema of the collection cannot be decoded") from error
+    return schema
+
+
+async def describe_collection(call: Call, _services: Services) -> bytes:
+    """Put the embedding functions back into a description."""
+    reply = await call.forward()
+    description = milvus_pb2.DescribeCollectionResponse.FromString(reply)
+    if restore_functions(description) is None:
+        return reply
+    return description.SerializeToString()
+
+
+async def batch_describe_collection(call: Call, _services: Services) -> bytes:
+    """Put the embedding functions back into several descriptions."""
+    reply = await call.forward()
+    descriptions = milvus_pb2.BatchDescribeCollectionResponse.FromString(reply)
+    records = [restore_functions(description) for description in descriptions.responses]
+    if not any(records):
+        return reply
+    return descriptions.SerializeToString()
+
+
+async def alter_collection(call: Call, _services: Services) -> bytes:
+    """Let clients change every property but ours."""
+    request = call.parse(milvus_pb2.AlterCollectionRequest)
+    refuse_reserved_property([pair.key for pair in request.properties] + list(request.delete_keys))
+    return await call.forward()

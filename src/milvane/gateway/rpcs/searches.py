@@ -1,0 +1,54 @@
+"""Search and HybridSearch: query texts in, query vectors on to the upstream."""
+
+from __future__ import annotations
+
+from pymilvus.grpc_gen import milvus_pb2
+
+from milvane.gateway.bindings import Binding
+from milvane.gateway.calls import Call
+from milvane.gateway.rpcs.services import Services, prepare_queries
+from milvane.gateway.translate.queries import read_text_queries, vector_placeholder
+
+
+async def search(call: Call, services: Services) -> bytes:
+    """Embed the query texts of a search."""
+    request = call.parse(milvus_pb2.SearchRequest)
+    binding = await _binding(call, services, request)
+    if binding is None or not await _replace_texts(services, binding, [request]):
+        return await call.forward()
+    return await call.forward(request.SerializeToString())
+
+
+async def hybrid_search(call: Call, services: Services) -> bytes:
+    """Embed the query texts of each part of a hybrid search that is for an embedding function."""
+    request = call.parse(milvus_pb2.HybridSearchRequest)
+    binding = await _binding(call, services, request)
+    if binding is None or not await _replace_texts(services, binding, list(request.requests)):
+        return await call.forward()
+    return await call.forward(request.SerializeToString())
+
+
+async def _binding(
+    call: Call,
+    services: Services,
+    request: milvus_pb2.SearchRequest | milvus_pb2.HybridSearchRequest,
+) -> Binding | None:
+    return await services.bindings.find(
+        call, database=call.database(request.db_name), collection=request.collection_name
+    )
+
+
+async def _replace_texts(
+    services: Services, binding: Binding, parts: list[milvus_pb2.SearchRequest]
+) -> bool:
+    """Replace texts by vectors in place, once all are known to be good; say if there were any."""
+    found = [
+        (part, queries)
+        for part in parts
+        if (queries := read_text_queries(part, binding.schema, binding.functions)) is not None
+    ]
+    prepared = [await prepare_queries(services, q.function, q.texts) for _, q in found]
+    for (part, _), ready in zip(found, prepared, strict=True):
+        embedded = await services.embedding.compute(ready)
+        part.placeholder_group = vector_placeholder(embedded.vectors)
+    return bool(found)

@@ -1,0 +1,57 @@
+"""Insert and Upsert: raw texts in, rows with vectors on to the upstream."""
+
+from __future__ import annotations
+
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+
+from milvane.gateway.bindings import Binding
+from milvane.gateway.calls import Call
+from milvane.gateway.errors import SchemaMismatch
+from milvane.gateway.rpcs.services import Services, prepare_rows
+from milvane.gateway.translate.rows import (
+    TextColumn,
+    WriteRequest,
+    append_columns,
+    plan_embedding,
+    vector_column,
+)
+
+
+async def insert(call: Call, services: Services) -> bytes:
+    """Embed the texts of new rows."""
+    return await _write(call, services, call.parse(milvus_pb2.InsertRequest))
+
+
+async def upsert(call: Call, services: Services) -> bytes:
+    """Embed the texts of changed rows; a partial update without the text keeps the old vector."""
+    return await _write(call, services, call.parse(milvus_pb2.UpsertRequest))
+
+
+async def _write(call: Call, services: Services, request: WriteRequest) -> bytes:
+    database, collection = call.database(request.db_name), request.collection_name
+    binding = await services.bindings.find(call, database=database, collection=collection)
+    if binding is None:
+        return await call.forward()
+    if request.schema_timestamp not in (0, binding.revision):
+        raise SchemaMismatch(collection)
+    texts = plan_embedding(
+        request, binding.schema, binding.functions, allow_outputs=binding.allow_outputs
+    )
+    columns = await _embed(services, binding, texts)
+    # Embedding takes time, in which the collection may have been dropped and made anew.
+    current = await services.bindings.find(call, database=database, collection=collection)
+    if current is None or current.revision != binding.revision:
+        raise SchemaMismatch(collection)
+    return await call.forward(append_columns(call.request, columns))
+
+
+async def _embed(
+    services: Services, binding: Binding, texts: list[TextColumn]
+) -> list[schema_pb2.FieldData]:
+    # All functions' texts are checked before any is embedded: a refusal costs nothing.
+    prepared = [await prepare_rows(services, column.function, column.texts) for column in texts]
+    columns = []
+    for column, ready in zip(texts, prepared, strict=True):
+        embedded = await services.embedding.compute(ready)
+        columns.append(vector_column(binding.field(column.function.output_field), embedded.vectors))
+    return columns

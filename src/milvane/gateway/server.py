@@ -1,0 +1,190 @@
+"""The gRPC server: hands each call to its rewriter, or passes its bytes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+import grpc
+from pymilvus.grpc_gen import milvus_pb2
+from typing_extensions import Self
+
+from milvane.domain.errors import Internal, ServiceError
+from milvane.gateway.calls import Call, Metadata, Upstream
+from milvane.gateway.errors import TABLE, to_reply
+from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
+from milvane.gateway.rpcs.services import Services
+from milvane.gateway.settings import GatewaySettings
+from milvane.instances.upstream import UpstreamStatus
+
+logger = logging.getLogger(__name__)
+
+_STREAMING = frozenset(
+    method.name
+    for method in milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods
+    if method.client_streaming or method.server_streaming
+)
+_OWN_HEADERS = ("user-agent", "te", "content-type", "grpc-", ":")
+"""Metadata that belongs to one connection and is not passed on."""
+
+
+class StreamingUpstream(Upstream, Protocol):
+    """An upstream that also passes streams."""
+
+    def open_stream(
+        self,
+        method: str,
+        requests: AsyncIterator[bytes],
+        *,
+        metadata: Metadata,
+        timeout_s: float | None,
+    ) -> AsyncIterator[bytes]:
+        """Pass a streaming RPC on, in both directions."""
+
+
+class MilvusHandler(grpc.GenericRpcHandler):
+    """Answers every RPC of whatever name."""
+
+    def __init__(self, upstream: StreamingUpstream, services: Services) -> None:
+        self._upstream = upstream
+        self._services = services
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Choose how a call is handled; no name is unknown, since the upstream may know it."""
+        if short_name(details.method) in _STREAMING:
+            return grpc.stream_stream_rpc_method_handler(self._stream(details.method))
+        return grpc.unary_unary_rpc_method_handler(self._unary(details.method))
+
+    def _unary(self, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def behaviour(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            call = Call(
+                method=method,
+                request=request,
+                metadata=passed_on(context.invocation_metadata()),
+                upstream=self._upstream,
+                time_left_s=context.time_remaining,
+            )
+            try:
+                return await self._answer(call)
+            except UpstreamStatus as error:
+                await _end_as_upstream(context, error)
+            except ServiceError as error:
+                return await _refuse(context, method, error)
+            except Exception:  # the one catch-all of this front door: a defect ends one call only
+                logger.exception("unexpected failure in %s", method)
+                return await _refuse(context, method, Internal("internal error; see the log"))
+            raise AssertionError("abort does not return")
+
+        return behaviour
+
+    def _stream(self, method: str) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        async def behaviour(
+            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+        ) -> AsyncIterator[bytes]:
+            try:
+                async for reply in self._upstream.open_stream(
+                    method,
+                    requests,
+                    metadata=passed_on(context.invocation_metadata()),
+                    timeout_s=context.time_remaining(),
+                ):
+                    yield reply
+            except UpstreamStatus as error:
+                await _end_as_upstream(context, error)
+            except ServiceError as error:
+                await context.abort(_grpc_status(error), error.message)
+
+        return behaviour
+
+    async def _answer(self, call: Call) -> bytes:
+        name = short_name(call.method)
+        rewrite = REWRITTEN.get(name)
+        try:
+            if rewrite is None:
+                return await call.forward()
+            return await rewrite(call, self._services)
+        finally:
+            if name in SCHEMA_CHANGING:
+                self._services.bindings.forget()
+
+
+def short_name(method: str) -> str:
+    """Cut an RPC's full name down to the part after the service."""
+    return method.rpartition("/")[2]
+
+
+def passed_on(metadata: Any) -> Metadata:
+    """Choose the metadata of a call that goes on to the upstream."""
+    return tuple((key, value) for key, value in metadata or () if not key.startswith(_OWN_HEADERS))
+
+
+def _grpc_status(error: ServiceError) -> grpc.StatusCode:
+    return TABLE[error.kind].grpc_status or grpc.StatusCode.INTERNAL
+
+
+async def _refuse(context: grpc.aio.ServicerContext, method: str, error: ServiceError) -> bytes:
+    reply = None if TABLE[error.kind].grpc_status else to_reply(short_name(method), error)
+    if reply is None:
+        await context.abort(_grpc_status(error), error.message)
+    return reply  # type: ignore[return-value]  # abort raises
+
+
+async def _end_as_upstream(context: grpc.aio.ServicerContext, error: UpstreamStatus) -> None:
+    await context.abort(error.code, error.details, error.trailing_metadata)
+
+
+class GatewayServer:
+    """The listener; serves between entering and leaving its context."""
+
+    def __init__(
+        self,
+        handler: MilvusHandler,
+        settings: GatewaySettings,
+        *,
+        host: str,
+        port: int,
+    ) -> None:
+        self._settings = settings
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._handler = handler
+        self._server: grpc.aio.Server | None = None
+        self.port = port
+        """The port that is really bound, once started."""
+
+    async def __aenter__(self) -> Self:
+        """
+        Bind and start to answer.
+
+        Raises:
+            RuntimeError: If the address cannot be bound.
+        """
+        limit = self._settings.max_message_bytes
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                # Two servers that share a port would each see half of the calls.
+                ("grpc.so_reuseport", 0),
+                # Milvus's Go server lets clients ping every 5 s, without a call too; the SDKs do.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+                ("grpc.http2.max_ping_strikes", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((self._handler,))
+        self.port = self._server.add_insecure_port(self._address)
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take no new calls, let running ones finish within the drain time, and stop."""
+        if self._server is not None:
+            await self._server.stop(self._settings.drain_timeout_s)

@@ -1,0 +1,154 @@
+"""
+Embedding functions as values, and the hidden collection property that keeps them upstream.
+
+Pure. The property travels with the collection through renames and restarts, so that the gateway
+cannot disagree with the store about what a collection's functions are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymilvus.grpc_gen import schema_pb2
+
+from milvane.domain.errors import Internal
+
+PROPERTY_KEY = "milvane.functions"
+"""The collection property that holds a `FunctionRecord`; clients neither see nor set it."""
+
+PROVIDER = "aliyun_milvus"
+"""The provider name under which this service's own models are bound."""
+
+FIRST_ID = 100
+"""Milvus numbers a collection's fields, and its functions, from here in schema order."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFunction:
+    """What fills one vector field from one text field."""
+
+    position: int
+    """Place among all functions of the schema, from 0; BM25 functions count."""
+    name: str
+    description: str
+    input_field: str
+    output_field: str
+    params: tuple[tuple[str, str], ...]
+    """As the client sent them, in order."""
+    model: str
+    dimension: int
+
+    @property
+    def id(self) -> int:
+        """The function's id as Milvus would number it."""
+        return FIRST_ID + self.position
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """All that the gateway keeps of a collection with embedding functions."""
+
+    revision: int
+    """Changes whenever the schema that clients see changes; their `schema_timestamp`."""
+    functions: tuple[EmbeddingFunction, ...]
+    description: str
+    field_descriptions: tuple[tuple[str, str], ...]
+    """Descriptions that the upstream may not keep, by field name."""
+
+
+def encode_record(record: FunctionRecord) -> str:
+    """Write a record as the property's value."""
+    return json.dumps(
+        {
+            "format": _FORMAT,
+            "revision": record.revision,
+            "description": record.description,
+            "field_descriptions": dict(record.field_descriptions),
+            "functions": [
+                {
+                    "position": function.position,
+                    "name": function.name,
+                    "description": function.description,
+                    "input_field": function.input_field,
+                    "output_field": function.output_field,
+                    "params": [list(pair) for pair in function.params],
+                    "model": function.model,
+                    "dimension": function.dimension,
+                }
+                for function in record.functions
+            ],
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def decode_record(value: str) -> FunctionRecord:
+    """
+    Read a record from the property's value.
+
+    Raises:
+        Internal: If the value is not one that this version can read.
+    """
+    try:
+        document = json.loads(value)
+        if document["format"] != _FORMAT:
+            raise Internal(
+                f"the collection's functions were written in format {document['format']}, "
+                f"which this version of Milvane cannot read: upgrade Milvane"
+            )
+        return FunctionRecord(
+            revision=int(document["revision"]),
+            description=document["description"],
+            field_descriptions=tuple(document["field_descriptions"].items()),
+            functions=tuple(_decode_function(entry) for entry in document["functions"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Internal(
+            f"the collection property {PROPERTY_KEY!r} is damaged: {type(error).__name__}"
+        ) from error
+
+
+def _decode_function(entry: Mapping[str, Any]) -> EmbeddingFunction:
+    return EmbeddingFunction(
+        position=int(entry["position"]),
+        name=entry["name"],
+        description=entry["description"],
+        input_field=entry["input_field"],
+        output_field=entry["output_field"],
+        params=tuple((str(key), str(value)) for key, value in entry["params"]),
+        model=entry["model"],
+        dimension=int(entry["dimension"]),
+    )
+
+
+def find_record(properties: Iterable[Any]) -> FunctionRecord | None:
+    """Find a collection's record among its properties (key-value pairs)."""
+    for pair in properties:
+        if pair.key == PROPERTY_KEY:
+            return decode_record(pair.value)
+    return None
+
+
+def to_message(
+    function: EmbeddingFunction, field_ids: Mapping[str, int]
+) -> schema_pb2.FunctionSchema:
+    """Write a function as clients see it in a description, with its ids."""
+    message = schema_pb2.FunctionSchema(
+        id=function.id,
+        name=function.name,
+        description=function.description,
+        type=schema_pb2.FunctionType.TextEmbedding,
+        input_field_names=[function.input_field],
+        output_field_names=[function.output_field],
+        input_field_ids=[field_ids[function.input_field]],
+        output_field_ids=[field_ids[function.output_field]],
+    )
+    for key, value in function.params:
+        message.params.add(key=key, value=value)
+    return message

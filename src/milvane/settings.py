@@ -1,0 +1,189 @@
+"""
+All settings, and where they come from.
+
+Order, the first wins: command-line flags, environment (``MILVANE_LITE__FLUSH_MAX_ROWS``), the TOML
+file, defaults. Read once; what changes while running is not a setting. The only module that reads
+the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import Self
+
+from milvane.apis.settings import ApisSettings
+from milvane.domain.errors import InvalidInput
+from milvane.gateway.settings import GatewaySettings
+from milvane.inference.settings import InferenceSettings
+from milvane.instances.settings import LiteSettings
+from milvane.sections import Section
+from milvane.serving.settings import ServingSettings
+
+ENVIRONMENT_PREFIX = "MILVANE_"
+
+
+class ServerSettings(Section):
+    """Where the server listens and keeps its data."""
+
+    data_dir: Path = Field(
+        default=Path("milvane-data"), description="Folder of collections and all other state."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that both ports listen on.")
+    grpc_port: int = Field(
+        default=19530, ge=0, le=65535, description="Port of the Milvus protocol; 0 for a free one."
+    )
+    http_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of the HTTP APIs; 0 for a free one."
+    )
+    allow_unauthenticated_network: bool = Field(
+        default=False,
+        description="Listen on an address that other machines reach, although nobody is asked for "
+        "a key. Only behind a proxy that authenticates.",
+    )
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="Least severe log lines that are written.",
+    )
+
+    @model_validator(mode="after")
+    def _network_is_asked_for(self) -> Self:
+        if not self.allow_unauthenticated_network and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines, and requests need no key "
+                "yet: use 127.0.0.1, or set server.allow_unauthenticated_network = true behind a "
+                "proxy that authenticates"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseSettings):
+    """Every section; what a section's keys mean is written beside the code that uses it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    server: ServerSettings = ServerSettings()
+    apis: ApisSettings = ApisSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    serving: ServingSettings = ServingSettings()
+    inference: InferenceSettings = InferenceSettings()
+    lite: LiteSettings = LiteSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - named by the library
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - named by the library
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags before the environment, and that before the file."""
+        file = cls.model_config.get("toml_file")
+        sources = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls)) if file else sources
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings in force, and the source of each that is not a default."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """``section.key`` to ``flag``, ``environment`` or ``file``; absent keys have their default."""
+
+    def source_of(self, key: str) -> str:
+        """Say where the value of ``section.key`` comes from."""
+        return self.sources.get(key, "default")
+
+
+def load_settings(
+    flags: Mapping[str, Mapping[str, Any]] | None = None, *, file: Path | None = None
+) -> Effective:
+    """
+    Read the settings from all sources.
+
+    Args:
+        flags: Values given on the command line, by section and key.
+
+        file: The TOML file; none to do without one.
+
+    Raises:
+        InvalidInput: If a source names an unknown key or a value that is not allowed; the message
+            lists each, with what would be allowed.
+    """
+    if file is not None and not file.is_file():
+        raise InvalidInput(f"the configuration file {file} does not exist")
+    configured = type("Settings", (Settings,), {"model_config": SettingsConfigDict(toml_file=file)})
+    flags = {section: dict(values) for section, values in (flags or {}).items() if values}
+    try:
+        settings = configured(**flags)
+    except ValidationError as error:
+        raise InvalidInput(_explain(error)) from error
+    except ValueError as error:  # the TOML parser's own
+        raise InvalidInput(f"the configuration file {file} cannot be read: {error}") from error
+    return Effective(settings=settings, sources=_sources(settings, flags, file))
+
+
+def _explain(error: ValidationError) -> str:
+    lines = [
+        f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    ]
+    return "\n".join(["the settings are wrong:", *lines])
+
+
+def _sources(
+    settings: Settings, flags: Mapping[str, Mapping[str, Any]], file: Path | None
+) -> dict[str, str]:
+    in_file = TomlConfigSettingsSource(type(settings), file)() if file else {}
+    sources: dict[str, str] = {}
+    for section in type(settings).model_fields:
+        for key in type(getattr(settings, section)).model_fields:
+            variable = f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
+            if key in flags.get(section, {}):
+                sources[f"{section}.{key}"] = "flag"
+            elif any(name.upper() == variable for name in os.environ):
+                sources[f"{section}.{key}"] = f"environment ({variable})"
+            elif key in in_file.get(section, {}):
+                sources[f"{section}.{key}"] = f"file ({file})"
+    return sources
+
+
+def cache_dir() -> Path:
+    """Say where downloads are kept: ``$XDG_CACHE_HOME/milvane``, usually ``~/.cache/milvane``."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "milvane"
+
+
+def weights_dir(settings: Settings) -> Path:
+    """Say where weights are kept."""
+    return settings.inference.weights_dir or cache_dir() / "weights"
