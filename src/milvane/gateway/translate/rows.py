@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ _DataType = schema_pb2.DataType
 _FIELDS_DATA = milvus_pb2.InsertRequest.DESCRIPTOR.fields_by_name["fields_data"].number
 _LENGTH_DELIMITED = 2
 
-WriteRequest = milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest
-Columns = Mapping[str, schema_pb2.FieldData]
+WriteRequest: TypeAlias = milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest
+Columns: TypeAlias = Mapping[str, schema_pb2.FieldData]
 
 
 @dataclass(frozen=True, slots=True)
