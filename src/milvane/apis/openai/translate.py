@@ -135,7 +135,6 @@ def _check_count(inputs: int, max_inputs: int) -> None:
 
 def _refusal_of(error: ValidationError) -> InvalidInput:
     """Say the first thing that is wrong with a body."""
-    # The last of a union's complaints is of the list, and so names the item.
     problems = error.errors(include_url=False, include_context=False)
     problem = problems[0]
     if problem["type"] == "json_invalid":
@@ -146,6 +145,7 @@ def _refusal_of(error: ValidationError) -> InvalidInput:
     if problem["type"] == "missing":
         return InvalidInput(_missing(parameter), parameter=parameter)
     if parameter == "input":
+        # The union complains first of the string and then of the list, which names the item.
         of_input = [each for each in problems if each["loc"][0] == "input"]
         return _wrong_input(of_input[-1]["loc"], of_input[-1]["input"])
     return InvalidInput(

@@ -1,0 +1,183 @@
+"""The application as a whole: what holds on every path."""
+
+import json
+import logging
+from typing import Any, NoReturn
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from milvane.apis.app import create_app
+from milvane.apis.health import Readiness
+from milvane.apis.openai.wire import EmbeddingsAnswer, ErrorAnswer
+from milvane.apis.settings import ApisSettings
+from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.domain.errors import Internal, Overloaded, ServiceError
+from milvane.serving.embedding import EmbeddingService
+from milvane.serving.ports import TextEngine
+from milvane.serving.settings import ServingSettings
+from milvane.testing.engines import HashingEngine
+
+MODEL = "text-embedding-v4"
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+json_values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+near_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.just(MODEL) | json_values,
+        "input": st.text(max_size=9) | st.lists(st.text(max_size=9), max_size=4) | json_values,
+        "dimensions": st.integers(-1, 4096) | json_values,
+        "encoding_format": st.sampled_from(["float", "base64"]) | json_values,
+        "text_type": st.sampled_from(["query", "document"]) | json_values,
+        "user": json_values,
+    },
+)
+
+
+def client_of(engine: TextEngine) -> httpx.AsyncClient:
+    """Speak to an application in front of an engine; what it fails to answer is raised."""
+    service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
+    transport = httpx.ASGITransport(create_app(service, ApisSettings(), Readiness))
+    return httpx.AsyncClient(transport=transport, base_url="http://milvane")
+
+
+class FailingEngine(HashingEngine):
+    """Fails instead of embedding."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self._failure = failure
+
+    async def embed(self, *_: Any, **__: Any) -> NoReturn:
+        """Fail."""
+        raise self._failure
+
+
+@given(content=(near_bodies | json_values).map(json.dumps).map(str.encode) | st.binary(max_size=40))
+@example(content=b"[" * 100_000)
+@example(content=b'{"model":"text-embedding-v4","input":"\\ud800"}')
+@example(content=b'{"model":"text-embedding-v4","input":"a","dimensions":1e999}')
+@example(content=b'{"model":"text-embedding-v4","input":"a","dimensions":' + b"9" * 4_000 + b"}")
+@example(content=b'{"model":"text-embedding-v4","input":"' + "\U0001f600".encode() + b'"}')
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def test_any_body_is_answered_or_refused(content: bytes) -> None:
+    """Whatever the body, the answer is a success or a refusal in the dialect, and never a 5xx."""
+    engine = HashingEngine()
+    async with client_of(engine) as http:
+        answer = await http.post("/v1/embeddings", content=content)
+    if answer.status_code == 200:
+        EmbeddingsAnswer.model_validate_json(answer.content)
+        return
+    assert answer.status_code in {400, 404}
+    refusal = ErrorAnswer.model_validate_json(answer.content)
+    assert refusal.error.message
+    assert refusal.request_id == answer.headers["x-request-id"]
+    assert engine.embedded_texts == 0
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/compatible-mode/v1"])
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/embeddings/", 404, "not_found"),
+        ("GET", "/embeddings", 405, "method_not_allowed"),
+        ("DELETE", "/models", 405, "method_not_allowed"),
+        ("GET", "/models/no-such", 404, "model_not_found"),
+    ],
+)
+async def test_wrong_path_or_method_is_said_in_the_dialect(
+    client: httpx.AsyncClient, prefix: str, method: str, path: str, status: int, code: str
+) -> None:
+    """A client of the dialect can read even the refusal of a path that does not exist."""
+    answer = await client.request(method, prefix + path)
+    refusal = ErrorAnswer.model_validate_json(answer.content)
+    assert (answer.status_code, refusal.error.code) == (status, code)
+
+
+async def test_too_large_a_body_is_said_in_the_dialect(
+    client: httpx.AsyncClient, engine: HashingEngine
+) -> None:
+    """The refusal names the limit, and nothing was spent."""
+    answer = await client.post("/v1/embeddings", json={"model": MODEL, "input": "x" * 100_001})
+    refusal = ErrorAnswer.model_validate_json(answer.content)
+    assert (answer.status_code, refusal.error.code) == (413, "BadRequest.TooLarge")
+    assert refusal.error.message.startswith("Payload Too Large.")
+    assert engine.embedded_texts == 0
+
+
+async def test_no_detail_of_a_defect_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    """A defect is a 500 in the dialect with an id, and its story is in the log alone."""
+    async with client_of(FailingEngine(RuntimeError("a secret"))) as http:
+        answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": "a"})
+    refusal = ErrorAnswer.model_validate_json(answer.content)
+    assert (answer.status_code, refusal.error.code) == (500, "InternalError")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.headers["x-request-id"] in refusal.error.message
+    assert answer.headers["x-request-id"] in caplog.text
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("failure", "logged"), [(Internal("broken"), 1), (Overloaded("full", retry_after_s=1), 0)]
+)
+async def test_own_failures_are_logged_and_refusals_are_not(
+    caplog: pytest.LogCaptureFixture, failure: ServiceError, logged: int
+) -> None:
+    """An operator's log shows what the server got wrong, not what callers did."""
+    async with client_of(FailingEngine(failure)) as http:
+        await http.post("/v1/embeddings", json={"model": MODEL, "input": "a"})
+    assert len([each for each in caplog.records if each.levelno >= logging.ERROR]) == logged
+
+
+async def test_weights_that_are_not_loaded_are_unavailable() -> None:
+    """A model whose weights are missing is a 503 that says how to get them."""
+    app = create_app(EmbeddingService({}, ServingSettings()), ApisSettings(), Readiness)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as http:
+        answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": "a"})
+    refusal = ErrorAnswer.model_validate_json(answer.content)
+    assert (answer.status_code, refusal.error.code) == (503, "ServiceUnavailable")
+    assert "milvane models pull" in refusal.error.message
+
+
+async def test_description_is_true_to_the_routes(client: httpx.AsyncClient) -> None:
+    """The description lists every path, and no error that the server does not send."""
+    description = (await client.get("/openapi.json")).json()
+    dialect = {"/embeddings": ["post"], "/models": ["get"], "/models/{name}": ["get"]}
+    assert {path: list(methods) for path, methods in description["paths"].items()} == {
+        "/health/live": ["get"],
+        "/health/ready": ["get"],
+        **{"/v1" + path: methods for path, methods in dialect.items()},
+        **{"/compatible-mode/v1" + path: methods for path, methods in dialect.items()},
+    }
+    assert "HTTPValidationError" not in json.dumps(description)
+    body = description["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
+    assert body["application/json"]["schema"]["required"] == ["model", "input"]
+
+
+async def test_no_page_loads_anything_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """The framework's pages, which need the internet, are not there."""
+    for path in ("/docs", "/redoc"):
+        assert (await client.get(path)).status_code == 404
+
+
+async def test_both_prefixes_give_the_same_vectors(client: httpx.AsyncClient) -> None:
+    """The two mounts are one dialect."""
+    vectors = [
+        (await client.post(f"{prefix}/embeddings", json={"model": MODEL, "input": "a"})).json()[
+            "data"
+        ]
+        for prefix in ("/v1", "/compatible-mode/v1")
+    ]
+    assert vectors[0] == vectors[1]
+    assert np.isclose(np.linalg.norm(vectors[0][0]["embedding"]), 1)

@@ -1,0 +1,104 @@
+"""Work ends when nobody waits for it."""
+
+import asyncio
+
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from milvane.apis.connection import run_while_connected
+
+
+class Channel:
+    """A request's channel whose caller hangs up on demand."""
+
+    def __init__(self) -> None:
+        self.hung_up = asyncio.Event()
+        self.closed = False
+
+    async def receive(self) -> Message:
+        """Wait for the caller to hang up."""
+        try:
+            await self.hung_up.wait()
+        except asyncio.CancelledError:
+            self.closed = True
+            raise
+        return {"type": "http.disconnect"}
+
+
+async def test_result_is_returned_and_the_channel_left_alone() -> None:
+    """Work that ends first gives its result, and nobody listens to the channel any more."""
+    channel = Channel()
+
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await run_while_connected(channel.receive, work()) == 7
+    assert channel.closed
+
+
+async def test_failure_of_the_work_is_its_own() -> None:
+    """An error reaches the caller as it was raised, not wrapped."""
+
+    async def work() -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await run_while_connected(Channel().receive, work())
+
+
+async def test_hang_up_cancels_the_work() -> None:
+    """A caller who is gone stops the work, which has ended when this is known."""
+    channel = Channel()
+    cancelled = False
+
+    async def work() -> None:
+        nonlocal cancelled
+        channel.hung_up.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled = True
+
+    with pytest.raises(ClientDisconnect):
+        await run_while_connected(channel.receive, work())
+    assert cancelled
+
+
+async def test_rest_of_the_body_is_no_hang_up() -> None:
+    """Only the end of the connection counts."""
+    messages: list[Message] = [{"type": "http.request", "body": b""}]
+    asked = asyncio.Event()
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def work() -> str:
+        await asked.wait()
+        return "done"
+
+    assert await run_while_connected(receive, work()) == "done"
+
+
+async def test_cancellation_from_outside_reaches_the_work() -> None:
+    """A server that stops takes the work with it."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.ensure_future(run_while_connected(Channel().receive, work()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
