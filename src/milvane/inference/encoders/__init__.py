@@ -1,1 +1,5 @@
-"""Placeholder: written with its first module."""
+"""
+One module per model family: tokens, special tokens, pooling; no tensor library.
+
+An encoder knows what a family's network is fed; it does not run the network.
+"""

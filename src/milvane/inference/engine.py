@@ -1,0 +1,249 @@
+"""One set of weights, loaded and running: texts in, vectors out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvane.domain.catalogue import Weights
+from milvane.domain.errors import Conflict
+from milvane.domain.models import Lane
+from milvane.inference.adapting import adapt
+from milvane.inference.batcher import Batcher, Counts, QueueLimits
+from milvane.inference.batching import round_up
+from milvane.inference.calibration import Calibration, check_golden, read_calibration
+from milvane.inference.encoders.bert import POOLING, BertEncoder
+from milvane.inference.runtimes.opening import open_bert
+from milvane.inference.runtimes.port import Runtime
+from milvane.inference.settings import InferenceSettings
+from milvane.inference.weights import find
+from milvane.inference.windowing import combine_windows, normalize_rows, split_windows
+
+LOG = logging.getLogger(__name__)
+
+CHUNK_TEXTS = 128
+"""Texts that are tokenized in one go; others get their turn between chunks."""
+
+INLINE_ROWS = 32
+"""Rows up to which preparing and combining is cheaper than a change of thread."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What runs, for people and for telling two engines apart."""
+
+    weights: str
+    version: str
+    runtime: str
+    precision: str
+    threads: int
+    width: int
+    window_tokens: int
+    fingerprint: str
+    """Equal for two engines only if they give the same vectors, up to rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    encoder: BertEncoder
+    runtime: Runtime
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Texts cut into windows, all of them in order."""
+
+    token_ids: list[NDArray[np.int32]]
+    lengths: NDArray[np.int64]
+    """Content tokens of each window."""
+    counts: list[int]
+    """Windows of each text."""
+
+
+class Engine:
+    """Serves one set of weights; made by `open_engine`, and usable while that is entered."""
+
+    def __init__(
+        self, loaded: _Loaded, batcher: Batcher, pool: ThreadPoolExecutor, facts: EngineFacts
+    ) -> None:
+        self.facts = facts
+        self._encoder = loaded.encoder
+        self._basis = loaded.calibration.basis
+        self._batcher = batcher
+        self._pool = pool
+
+    @property
+    def counts(self) -> Counts:
+        """What has been computed since the start."""
+        return self._batcher.counts
+
+    async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """
+        Turn texts into token ids.
+
+        Returns:
+            For each text, in order, its ids without special tokens; never cut.
+        """
+        token_ids: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            chunk = texts[start : start + CHUNK_TEXTS]
+            token_ids += await self._in_pool(partial(self._encoder.tokenize, chunk))
+        return token_ids
+
+    async def embed(
+        self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
+    ) -> NDArray[np.float32]:
+        """
+        Embed tokenized texts, each as a whole whatever its length.
+
+        Args:
+            token_ids: As `tokenize` returns them, or cut.
+
+            dimension: Width of the result; any from 1 up.
+
+            lane: Who waits.
+
+        Returns:
+            Shape ``(texts, dimension)``, rows of length 1 in the order given.
+
+        Raises:
+            Overloaded: If the queue is full; nothing was computed.
+
+            UpstreamUnavailable: If the engine is being closed.
+
+            Internal: If the network fails on one of these texts.
+        """
+        if not token_ids:
+            return np.empty((0, dimension), np.float32)
+        rows = len(token_ids)
+        windows = await self._near(rows, partial(_cut, self._encoder, token_ids))
+        pooled = await self._batcher.compute(windows.token_ids, lane=lane)
+        return await self._near(rows, partial(self._finish, pooled, windows, dimension))
+
+    def _finish(
+        self, pooled: NDArray[np.float32], windows: _Windows, dimension: int
+    ) -> NDArray[np.float32]:
+        whole = combine_windows(pooled, windows.lengths, windows.counts)
+        return adapt(whole, dimension, self._basis)
+
+    async def _near(self, rows: int, work: Callable[[], _T]) -> _T:
+        return work() if rows <= INLINE_ROWS else await self._in_pool(work)
+
+    async def _in_pool(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+@asynccontextmanager
+async def open_engine(
+    weights: Weights, weights_dir: Path, settings: InferenceSettings
+) -> AsyncIterator[Engine]:
+    """
+    Load a set of weights, check it on known texts, and serve it until the block is left.
+
+    What is pending when the block is left is finished first.
+
+    Args:
+        weights: Which set; it must have been pulled.
+
+        weights_dir: Where sets live.
+
+        settings: How to run it.
+
+    Raises:
+        NotFound: If the set is not there; the message says how to get it.
+
+        Conflict: If it is damaged, of another family, or gives wrong vectors.
+    """
+    limits = QueueLimits(
+        max_pass_tokens=settings.max_pass_tokens,
+        max_pending_tokens=settings.max_pending_tokens,
+        max_pending_inputs=settings.max_pending_inputs,
+    )
+    with ThreadPoolExecutor(2, "milvane-tokenize") as pool:
+        loop = asyncio.get_running_loop()
+        loaded = await loop.run_in_executor(pool, _load, weights, weights_dir, settings)
+        try:
+            async with Batcher(loaded.runtime, limits) as batcher:
+                yield Engine(loaded, batcher, pool, _facts(weights, loaded))
+        finally:
+            loaded.runtime.close()
+
+
+def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> _Loaded:
+    if weights.family != "bert":
+        raise Conflict(f"no encoder runs the family {weights.family!r} of {weights.name}")
+    folder = find(weights, weights_dir)
+    encoder = BertEncoder(folder, weights.window_tokens)
+    runtime = open_bert(folder, threads=settings.threads, precision=settings.precision)
+    loaded = _Loaded(encoder, runtime, read_calibration(weights))
+    try:
+        _check(weights, loaded)
+    except BaseException:
+        runtime.close()
+        raise
+    LOG.info("Loaded %s on %s, %s", weights.name, runtime.name, runtime.precision)
+    return loaded
+
+
+def _check(weights: Weights, loaded: _Loaded) -> None:
+    runtime, golden = loaded.runtime, loaded.calibration.golden
+    if runtime.width != weights.width or runtime.max_tokens < round_up(weights.window_tokens):
+        raise Conflict(
+            f"the network of {weights.name} has width {runtime.width} and {runtime.max_tokens} "
+            f"positions; the catalogue says {weights.width} and at least {weights.window_tokens}"
+        )
+    if not golden:
+        return
+    contents = loaded.encoder.tokenize([text.text for text in golden])
+    inputs = [loaded.encoder.frame(content) for content in contents]
+    lengths = np.array([len(ids) for ids in inputs], np.int32)
+    padded = np.zeros((len(inputs), round_up(int(lengths.max()))), np.int32)
+    for row, ids in enumerate(inputs):
+        padded[row, : len(ids)] = ids
+    check_golden(golden, normalize_rows(runtime.forward(padded, lengths)), weights)
+
+
+def _cut(encoder: BertEncoder, token_ids: Sequence[NDArray[np.int32]]) -> _Windows:
+    contents: list[NDArray[np.int32]] = []
+    counts = []
+    for ids in token_ids:
+        slices = split_windows(len(ids), encoder.content_tokens)
+        counts.append(len(slices))
+        contents += [ids[window] for window in slices]
+    lengths = np.array([len(content) for content in contents], np.int64)
+    return _Windows([encoder.frame(content) for content in contents], lengths, counts)
+
+
+def _facts(weights: Weights, loaded: _Loaded) -> EngineFacts:
+    runtime = loaded.runtime
+    parts = (
+        *(file.sha256 for file in weights.files),
+        POOLING,
+        str(weights.window_tokens),
+        runtime.precision,
+        loaded.calibration.basis_sha256,
+    )
+    return EngineFacts(
+        weights=weights.name,
+        version=weights.version,
+        runtime=runtime.name,
+        precision=runtime.precision,
+        threads=runtime.threads,
+        width=runtime.width,
+        window_tokens=weights.window_tokens,
+        fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16],
+    )

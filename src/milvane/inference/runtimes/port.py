@@ -1,0 +1,59 @@
+"""What the engine asks of whatever runs a network."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Runtime(Protocol):
+    """One network, loaded on one device."""
+
+    @property
+    def name(self) -> str:
+        """What runs it, with its version, for people."""
+
+    @property
+    def precision(self) -> str:
+        """Number format of the products: ``bf16`` or ``f32``."""
+
+    @property
+    def threads(self) -> int:
+        """Cores that compute."""
+
+    @property
+    def width(self) -> int:
+        """Components of a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest padded row that the network has positions for."""
+
+    @property
+    def concurrency(self) -> int:
+        """Forward passes that may run at once; more than these wait for each other."""
+
+    def forward(
+        self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """
+        Run the network over one padded batch. Blocks; may be called from any thread.
+
+        Args:
+            token_ids: Special tokens included, shape ``(batch, tokens)``, padded on the right
+                with any valid id.
+
+            lengths: Real tokens of each row, shape ``(batch,)``, each in ``1..tokens``.
+
+        Returns:
+            The mean of each row's real token states, shape ``(batch, width)``, not normalized;
+            the caller's own. A row does not depend on the others.
+
+        Raises:
+            Internal: If the network cannot be run over this batch.
+        """
+
+    def close(self) -> None:
+        """Free the network; no pass may be running, and none may follow."""

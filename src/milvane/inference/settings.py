@@ -1,0 +1,49 @@
+"""Settings of the inference engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from milvane.sections import Section
+
+Precision = Literal["auto", "bf16", "f32"]
+
+
+class InferenceSettings(Section):
+    """How the weights are run, and how much work may wait for them."""
+
+    max_pass_tokens: int = Field(
+        default=512,
+        ge=64,
+        description="Tokens of one forward pass, padding included. Larger passes are hardly faster "
+        "on a CPU, and a query waits for the pass before it.",
+    )
+    max_pending_tokens: int = Field(
+        default=1_048_576,
+        ge=1,
+        description="Waiting tokens per lane from which on new requests are refused.",
+    )
+    max_pending_inputs: int = Field(
+        default=65_536,
+        ge=1,
+        description="Waiting inputs (windows of texts) per lane from which on new requests are "
+        "refused. One request may exceed both limits alone.",
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        description="Cores that compute; 0 takes all that the process may use.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Number format of the network: bf16 where the processor has it natively, "
+        "else f32.",
+    )
+    weights_dir: Path | None = Field(
+        default=None,
+        description="Folder of the weight sets; milvane/weights in the user's cache folder if "
+        "not given.",
+    )
