@@ -22,7 +22,8 @@ from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
-from milvane.instances.lite.supervisor import LiteInstance
+from milvane.instances.lite.supervisor import LiteInstance, LiteState
+from milvane.instances.upstream import Upstream
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
 from milvane.serving.ports import TextEngine
 from milvane.settings import Settings, weights_dir
@@ -80,14 +81,16 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 drain_timeout_s=settings.gateway.drain_timeout_s,
             )
         )
-        lite = await stack.enter_async_context(LiteInstance(server.data_dir, settings.lite))
+        lite = await stack.enter_async_context(LiteInstance(settings.lite, server.data_dir))
         engines[ALL_MINILM_L6_V2.name] = await stack.enter_async_context(
             open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
-        await lite.wait_ready()
+        upstream = await stack.enter_async_context(
+            Upstream(lite, wait_for_restart_s=settings.lite.wait_for_restart_s)
+        )
         await _warm(embedding)
         handler = MilvusHandler(
-            lite.upstream,
+            upstream,
             Services(
                 embedding=embedding,
                 bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
@@ -97,13 +100,17 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         gateway = await stack.enter_async_context(
             GatewayServer(handler, settings.gateway, host=server.host, port=server.grpc_port)
         )
-        condition.reasons.append(lite.unready_reason)
+        condition.reasons.append(lambda: _unready_reason(lite))
         condition.starting = False
         try:
             yield Running(grpc_port=gateway.port, http_port=http.port)
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+def _unready_reason(lite: LiteInstance) -> str | None:
+    return None if lite.state is LiteState.READY else f"{lite.name} is {lite.state.value}"
 
 
 async def _warm(embedding: EmbeddingService) -> None:

@@ -28,6 +28,7 @@ from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.settings import GatewaySettings
 from milvane.inference.settings import InferenceSettings
+from milvane.inference.weights import default_folder
 from milvane.instances.settings import LiteSettings
 from milvane.sections import Section
 from milvane.serving.settings import ServingSettings
@@ -178,12 +179,6 @@ def _sources(
     return sources
 
 
-def cache_dir() -> Path:
-    """Say where downloads are kept: ``$XDG_CACHE_HOME/milvane``, usually ``~/.cache/milvane``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "milvane"
-
-
 def weights_dir(settings: Settings) -> Path:
     """Say where weights are kept."""
-    return settings.inference.weights_dir or cache_dir() / "weights"
+    return settings.inference.weights_dir or default_folder(os.environ, Path.home())

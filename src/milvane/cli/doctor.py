@@ -10,11 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
+from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
 from milvane.domain.catalogue import SERVED_BY, WEIGHTS
-from milvane.inference.weights import find_weights
-from milvane.instances.lite.lock import holder_of
+from milvane.inference.weights import folder_of, is_present
+from milvane.instances.lite.supervisor import LOCK_NAME
 from milvane.settings import Effective, weights_dir
 
 _PACKAGES = (
@@ -83,8 +84,10 @@ def _installed_version(package: str) -> str | None:
 def _examine_weights(effective: Effective, report: Report) -> None:
     folder = weights_dir(effective.settings)
     for name in dict.fromkeys(SERVED_BY.values()):
-        found = find_weights(WEIGHTS[name], folder)
-        report.state.append((f"weights {name}", str(found or f"not in {folder}")))
+        weights = WEIGHTS[name]
+        found = is_present(weights, folder)
+        where = str(folder_of(weights, folder)) if found else f"not in {folder}"
+        report.state.append((f"weights {name}", where))
         if not found:
             report.problems.append(f"the weights {name} are missing: `milvane models pull {name}`")
 
@@ -99,9 +102,20 @@ def _examine_data(effective: Effective, report: Report) -> None:
     else:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         report.state.append(("data directory", f"{folder}, {size / 1e6:.1f} MB"))
-        holder = holder_of(folder)
-        report.state.append(("in use by", f"process {holder}" if holder else "nobody"))
+        report.state.append(("in use", "by a running server" if _is_locked(folder) else "no"))
     _examine_disk(folder, report)
+
+
+def _is_locked(folder: Path) -> bool:
+    if not (folder / LOCK_NAME).exists():
+        return False
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def _examine_disk(folder: Path, report: Report) -> None:

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from milvane.domain.catalogue import MODELS, SERVED_BY, WEIGHTS, Weights, WeightsName, find_model
 from milvane.domain.models import Model, ModelName
-from milvane.inference.weights import find_weights, pull_weights, unpack_weights
+from milvane.inference.downloads import pull
+from milvane.inference.weights import folder_of, is_present
 from milvane.settings import Settings, weights_dir
 
 
@@ -26,7 +27,7 @@ def print_models(settings: Settings) -> None:
             str(model.default_dimension),
             f"{model.max_input_tokens:,}",
             weights.name,
-            "yes" if find_weights(weights, weights_dir(settings)) else "no",
+            "yes" if is_present(weights, weights_dir(settings)) else "no",
         )
     Console().print(table)
     typer.echo(
@@ -45,7 +46,8 @@ def print_model(name: str, settings: Settings) -> None:
     if name not in WEIGHTS:
         _print_contract(find_model(name))
     weights = _weights_of(name)
-    folder = find_weights(weights, weights_dir(settings))
+    folder = weights_dir(settings)
+    missing = f"not here; run `milvane models pull {weights.name}`"
     rows = {
         "weights": weights.name,
         "package": f"{weights.package} {weights.version}",
@@ -54,7 +56,7 @@ def print_model(name: str, settings: Settings) -> None:
         "window": f"{weights.window_tokens} tokens; longer texts are embedded in several windows",
         "size": f"{weights.size_bytes / 1e6:.0f} MB",
         "licence": weights.licence,
-        "folder": folder or f"not here; run `milvane models pull {weights.name}`",
+        "folder": folder_of(weights, folder) if is_present(weights, folder) else missing,
     }
     _print_facts(rows)
 
@@ -99,26 +101,22 @@ def pull_with_progress(name: str, settings: Settings, *, file: Path | None = Non
         ModelNotFound: If nothing is called so.
         ServiceError: If they cannot be fetched, or are not the ones of the catalogue.
     """
-    weights, folder = _weights_of(name), weights_dir(settings)
-    if found := find_weights(weights, folder):
-        typer.echo(f"{weights.name} is here already: {found}")
-        return
-    if file is not None:
-        typer.echo(f"{weights.name}: {unpack_weights(weights, folder, file)}")
-        return
+    weights = _weights_of(name)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(f"Fetching {weights.name}", total=None)
-        pull_weights(
+        folder = pull(
             weights,
-            folder,
+            weights_dir(settings),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
+            from_file=file,
         )
-    typer.echo(f"{weights.name}: {find_weights(weights, folder)}", err=True)
+        progress.update(task, description=f"{weights.name}: here and checked", total=1, completed=1)
+    typer.echo(f"{weights.name}: {folder}", err=True)
 
 
 def pull_default_weights(settings: Settings) -> None:
     """Fetch every set of weights that serves a model, unless it is here."""
     for name in dict.fromkeys(SERVED_BY.values()):
-        if not find_weights(WEIGHTS[name], weights_dir(settings)):
+        if not is_present(WEIGHTS[name], weights_dir(settings)):
             pull_with_progress(name, settings)

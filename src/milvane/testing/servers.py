@@ -1,0 +1,98 @@
+"""A real server in a process of its own, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+_READY = re.compile(r"Milvus protocol on (?P<grpc>http://\S+), HTTP APIs on (?P<http>http://\S+),")
+
+
+class MilvaneProcess:
+    """
+    `milvane serve` on free ports of this machine.
+
+    Entering the context waits for the ready line; leaving it ends the process if it still runs.
+    The log goes to a file beside the data directory.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self._data_dir = data_dir
+        self._environment = environment
+        self._arguments = arguments
+        self._process: subprocess.Popen[str] | None = None
+        self.log = data_dir.with_name(f"{data_dir.name}.log")
+        """Where the server's standard error goes; appended to at each start."""
+        self.grpc_uri = ""
+        """Address of the Milvus protocol, once started."""
+        self.http_url = ""
+        """Address of the HTTP APIs, once started."""
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The running process."""
+        if self._process is None:
+            raise RuntimeError("the server has not been started")
+        return self._process
+
+    def start(self) -> None:
+        """
+        Start the server and wait until it is ready.
+
+        Raises:
+            RuntimeError: If it ends before; the message has the end of its log.
+        """
+        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self._data_dir)]
+        command += ["--grpc-port", "0", "--http-port", "0", *self._arguments]
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
+            )
+        for line in self._process.stdout or ():
+            if match := _READY.search(line):
+                self.grpc_uri, self.http_url = match["grpc"], match["http"]
+                return
+        tail = self.log.read_text()[-4000:]
+        raise RuntimeError(f"the server ended with status {self._process.wait()}:\n{tail}")
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        self.process.kill()
+        self._wait(timeout_s=30)
+
+    def terminate(self, *, timeout_s: float = 30) -> int:
+        """Ask the process to end; return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait(timeout_s=timeout_s)
+
+    def _wait(self, *, timeout_s: float) -> int:
+        status = self.process.wait(timeout=timeout_s)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.terminate()
