@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -31,7 +32,7 @@ class MilvaneProcess:
         arguments: tuple[str, ...] = (),
     ) -> None:
         self._data_dir = data_dir
-        self._environment = environment
+        self._environment = None if environment is None else {**os.environ, **environment}
         self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
         self.log = data_dir.with_name(f"{data_dir.name}.log")
@@ -50,13 +51,14 @@ class MilvaneProcess:
 
     def start(self) -> None:
         """
-        Start the server and wait until it is ready.
+        Start the server and wait until it is ready; a second start takes the same ports.
 
         Raises:
             RuntimeError: If it ends before; the message has the end of its log.
         """
         command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self._data_dir)]
-        command += ["--grpc-port", "0", "--http-port", "0", *self._arguments]
+        command += ["--grpc-port", _port(self.grpc_uri), "--http-port", _port(self.http_url)]
+        command += self._arguments
         with self.log.open("a") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
@@ -96,3 +98,7 @@ class MilvaneProcess:
     ) -> None:
         if self._process is not None and self._process.poll() is None:
             self.terminate()
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2] or "0"
