@@ -1,0 +1,105 @@
+"""
+The Lite process: `python -m milvane.instances.lite.process`, started by `supervisor` alone.
+
+It never outlives its parent: the kernel kills it (Linux), and it ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milvane.domain.errors import Conflict
+from milvane.instances.settings import LiteSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_LOCKED = 73
+"""Another process has the data directory."""
+EXIT_ORPHANED = 74
+"""The parent is gone."""
+
+_PR_SET_PDEATHSIG = 1
+_NEVER_BYTES = str(1 << 62)
+
+
+class JsonLines(logging.Formatter):
+    """Writes each record as one JSON object, for the supervisor to log as its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record, its traceback included."""
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        return json.dumps({"level": record.levelname, "logger": record.name, "message": message})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the process; it exits with 0 after a stop that was asked for.
+
+    Returns:
+        `EXIT_LOCKED` if the directory is taken.
+    """
+    options = _parse(arguments)
+    _end_with_parent(options.parent)
+    os.umask(0o077)
+    _configure_logs(options.log_level)
+    # Milvus Lite reads these once, when it is imported. Left alone it would flush inside an
+    # insert, beside reads that then miss rows.
+    os.environ["MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"] = _NEVER_BYTES
+    os.environ["MILVUS_LITE_WAL_SIZE_LIMIT_BYTES"] = _NEVER_BYTES
+    from milvane.instances.lite.server import serve  # imports Milvus Lite
+
+    try:
+        asyncio.run(serve(options.data_dir, options.socket, options.settings))
+    except Conflict as error:
+        logging.getLogger(__name__).error(error.message)  # noqa: TRY400 - the message says it all
+        return EXIT_LOCKED
+    logging.shutdown()
+    os._exit(0)  # threads of Milvus Lite may still build an index, which nobody waits for
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="milvane.instances.lite.process")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--settings", type=LiteSettings.model_validate_json, default=LiteSettings())
+    return parser.parse_args(arguments)
+
+
+def _end_with_parent(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(EXIT_ORPHANED)
+    threading.Thread(target=_watch_input, name="parent-watch", daemon=True).start()
+
+
+def _watch_input() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(EXIT_ORPHANED)
+
+
+def _configure_logs(level: str) -> None:
+    stream = logging.StreamHandler()
+    stream.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[stream], force=True)
+    logging.captureWarnings(capture=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
