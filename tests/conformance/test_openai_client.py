@@ -45,9 +45,12 @@ def served(engine: HashingEngine) -> Iterator[str]:
     """Serve an engine on a free loopback port; gives the address without a path."""
     service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
     app = create_app(service, ApisSettings(max_body_bytes=MAX_BODY_BYTES), Readiness)
-    server = AnnouncedServer(uvicorn.Config(app, lifespan="off", ws="none", log_level="warning"))
+    config = uvicorn.Config(
+        app, lifespan="off", ws="none", log_level="warning", timeout_graceful_shutdown=5
+    )
+    server = AnnouncedServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
             assert server.listening.wait(30)
