@@ -8,7 +8,6 @@ which of the oldest inputs of that lane go together (`plan_pass`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from milvane.domain.models import Lane
 
@@ -18,7 +17,7 @@ MAX_OVERTAKES = 4
 MIN_SHARE_TOKENS = 64
 """Work is not split over idle slots below this: the fixed cost of a pass would be felt."""
 
-_PASS_COST_TOKENS = 8
+_PASS_COST_TOKENS = 16
 """Fixed cost of a pass, in tokens; it keeps a tight pass from being preferred to a full one."""
 
 
@@ -92,18 +91,28 @@ def plan_pass(lengths: Sequence[int], max_padded_tokens: int) -> list[int]:
         key=lambda i: (lengths[i], i if lengths[i] >= lengths[0] else -i),
     )
     oldest = order.index(0)
-    sums = [0, *accumulate(lengths[i] for i in order)]
     best = (0.0, oldest, oldest)
     for last in range(oldest, len(order)):
         padded = round_up(lengths[order[last]])
-        room = max(1, max_padded_tokens // padded)
+        room = max_padded_tokens // padded
         if last - oldest + 1 > room:
             break
-        first = max(0, last - room + 1)
-        cost = padded * (last - first + 1) + _PASS_COST_TOKENS
-        best = max(best, ((sums[last + 1] - sums[first]) / cost, first, last))
+        tokens = sum(lengths[i] for i in order[oldest : last + 1])
+        first, worth = oldest, _worth(tokens, last - oldest + 1, padded)
+        while first > max(0, last - room + 1):
+            tokens += lengths[order[first - 1]]
+            more = _worth(tokens, last - first + 2, padded)
+            if more < worth:
+                break  # what follows is shorter still, and would make it worse again
+            first, worth = first - 1, more
+        best = max(best, (worth, first, last))
     _, first, last = best
     return order[first : last + 1]
+
+
+def _worth(tokens: int, inputs: int, padded: int) -> float:
+    """Say how many real tokens a pass computes for each token's worth of time."""
+    return tokens / (inputs * padded + _PASS_COST_TOKENS)
 
 
 def retry_after_s(pending_tokens: int, max_pending_tokens: int, tokens_per_s: float) -> float:

@@ -1,0 +1,180 @@
+"""Which pending inputs run together, whatever is pending."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from milvane.domain.models import Lane
+from milvane.inference.batching import (
+    _PASS_COST_TOKENS,
+    MAX_OVERTAKES,
+    MIN_SHARE_TOKENS,
+    choose_lane,
+    pass_budget,
+    plan_pass,
+    retry_after_s,
+    round_up,
+)
+
+BUDGET = 64
+
+lengths = st.lists(st.integers(1, 80), max_size=24)
+budgets = st.integers(1, 128)
+
+
+def padded_tokens(chosen: list[int]) -> int:
+    """Tokens that a pass over inputs of these lengths computes."""
+    return round_up(max(chosen)) * len(chosen)
+
+
+def worth(chosen: list[int]) -> float:
+    """Real tokens per cost."""
+    return sum(chosen) / (padded_tokens(chosen) + _PASS_COST_TOKENS)
+
+
+@given(lengths, budgets)
+@example([16, 16, 16, 16], BUDGET)  # an exact fit is a fit
+@example([16, 16, 16, 16, 16], BUDGET)  # and one more is not
+@example([65], BUDGET)  # too long for any pass
+@example([64, 1], BUDGET)
+@example([], BUDGET)
+def test_pass_holds_the_oldest_and_keeps_the_limit(lengths: list[int], budget: int) -> None:
+    """The oldest always runs; two or more inputs never exceed the limit."""
+    chosen = plan_pass(lengths, budget)
+    assert bool(chosen) == bool(lengths)
+    assert len(set(chosen)) == len(chosen)
+    if lengths:
+        assert 0 in chosen
+        assert len(chosen) == 1 or padded_tokens([lengths[i] for i in chosen]) <= budget
+
+
+@given(lengths, budgets)
+@example([8, 8, 8], 16)
+@example([16, 12, 12, 12], 48)  # two of three equal, shorter ones fit
+@example([8, 4, 4, 4, 12, 12], 32)
+def test_pass_is_a_run_of_neighbours_in_length_and_older_ones_first(
+    lengths: list[int], budget: int
+) -> None:
+    """No input is passed over for one further from the oldest in length, or younger and equal."""
+    chosen = set(plan_pass(lengths, budget))
+    left = set(range(len(lengths))) - chosen
+    if not chosen:
+        return
+    shortest = min(lengths[i] for i in chosen)
+    longest = max(lengths[i] for i in chosen)
+    for i in left:
+        assert not shortest < lengths[i] < longest
+        assert all(j < i for j in chosen if lengths[j] == lengths[i])
+
+
+@given(lengths, budgets)
+@example([32, 32], 64)
+@example([16, 12, 12, 12], BUDGET)  # shorter ones make it an exact fit
+@example([80, 4, 4, 4], 400)  # short ones would cost more than they bring
+@example([4, 4, 4, 80], 400)
+@example([20, 21], 64)  # a step of rounding apart
+def test_pass_is_worth_most_of_all_that_fit(lengths: list[int], budget: int) -> None:
+    """No other run of neighbours in length with the oldest in it computes more for its cost."""
+    if not lengths:
+        return
+    chosen = [lengths[i] for i in plan_pass(lengths, budget)]
+    ordered = sorted(lengths)
+    oldest = ordered.index(lengths[0])  # before its equals
+    runs = [
+        ordered[first : last + 1]
+        for first in range(oldest + 1)
+        for last in range(oldest, len(ordered))
+    ]
+    fitting = [run for run in runs if len(run) == 1 or padded_tokens(run) <= budget]
+    assert worth(chosen) >= max(worth(run) for run in fitting) - 1e-9
+
+
+@given(st.lists(st.booleans(), max_size=60))
+@example([True] * (MAX_OVERTAKES + 1))
+@example([True] * (3 * MAX_OVERTAKES + 3))
+def test_bulk_is_overtaken_a_bounded_number_of_times(interactive_waits: list[bool]) -> None:
+    """While bulk work waits, every few passes serve it; until then, interactive work goes first."""
+    overtakes = 0
+    for waits in interactive_waits:
+        lane = choose_lane(interactive_waits=waits, bulk_waits=True, overtakes=overtakes)
+        assert lane is (Lane.INTERACTIVE if waits and overtakes < MAX_OVERTAKES else Lane.BULK)
+        overtakes = overtakes + 1 if lane is Lane.INTERACTIVE else 0
+        assert overtakes <= MAX_OVERTAKES
+
+
+@given(st.integers(0, 100))
+def test_lane_is_chosen_only_if_something_waits_in_it(overtakes: int) -> None:
+    """An empty lane is never served, however often the other was overtaken."""
+
+    def chosen(*, interactive: bool, bulk: bool) -> Lane | None:
+        return choose_lane(interactive_waits=interactive, bulk_waits=bulk, overtakes=overtakes)
+
+    assert chosen(interactive=False, bulk=False) is None
+    assert chosen(interactive=True, bulk=False) is Lane.INTERACTIVE
+    assert chosen(interactive=False, bulk=True) is Lane.BULK
+
+
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(MIN_SHARE_TOKENS, 1024))
+@example(512, 1, 512)
+@example(513, 2, 512)
+@example(MIN_SHARE_TOKENS - 1, 1, 512)
+def test_budget_shares_the_work_within_its_bounds(pending: int, slots: int, limit: int) -> None:
+    """Idle slots can take all that is pending, unless each is full; a share is never tiny."""
+    budget = pass_budget(pending, slots, limit)
+    assert MIN_SHARE_TOKENS <= budget <= limit
+    assert budget == limit or budget * slots >= pending
+    assert budget == MIN_SHARE_TOKENS or (budget - 1) * slots < pending
+
+
+@given(st.integers(1, 600))
+@example(64)
+@example(65)
+@example(128)
+@example(129)
+def test_rounding_never_cuts_and_adds_little(tokens: int) -> None:
+    """A rounded length holds the real one, grows with it, and is at most 15 tokens longer."""
+    rounded = round_up(tokens)
+    assert tokens <= rounded < tokens + 16
+    assert round_up(rounded) == rounded
+    assert round_up(tokens + 1) >= rounded
+
+
+def test_shapes_are_few() -> None:
+    """All lengths of a window round to a few dozen."""
+    rounded = {round_up(tokens) for tokens in range(1, 257)}
+    assert len(rounded) == 32
+    assert max(b - a for a, b in pairwise(sorted(rounded))) == 16
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**6), st.floats(0, 10**6))
+@example(1000, 1000, 0.0)  # nothing measured yet
+@example(1000, 1000, 100.0)
+def test_refused_callers_come_back_in_time(pending: int, limit: int, rate: float) -> None:
+    """A caller is told between one second and one minute, more if the queue drains more slowly."""
+    wait_s = retry_after_s(pending, limit, rate)
+    assert 1 <= wait_s <= 60
+    assert rate == 0 or wait_s >= retry_after_s(pending, limit, rate * 2)
+
+
+def test_refused_callers_come_back_when_half_is_left() -> None:
+    """At 100 tokens a second, 500 of 1,000 are gone in 5 seconds."""
+    assert retry_after_s(1000, 1000, 100.0) == 5.0
+
+
+def test_padding_stays_small_on_skewed_lengths() -> None:
+    """Of a long-tailed stream, less than a tenth of what is computed is padding."""
+    draw = random.Random(1)
+    stream = [min(254, 3 + int(draw.lognormvariate(3.3, 1.0))) for _ in range(3000)]
+    front, real, padded = [], 0, 0
+    while stream or front:
+        while stream and len(front) < 256:
+            front.append(stream.pop())
+        chosen = plan_pass(front, 512)
+        real += sum(front[i] for i in chosen)
+        padded += padded_tokens([front[i] for i in chosen])
+        front = [length for i, length in enumerate(front) if i not in chosen]
+    assert padded / real < 1.1
