@@ -9,6 +9,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any
 
+import anyio
 import uvicorn
 from typing_extensions import Self
 
@@ -66,7 +67,8 @@ class HttpListener:
         """Take no new requests, let running ones finish within the drain time, and stop."""
         self._server.should_exit = True
         if self._serving is not None:
-            await self._serving
+            with anyio.CancelScope(shield=True):  # a server that falls apart still lets go in order
+                await self._serving
 
 
 def _bind(host: str, port: int) -> socket.socket:

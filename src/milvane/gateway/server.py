@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol
 
+import anyio
 import grpc
 from pymilvus.grpc_gen import milvus_pb2
 from typing_extensions import Self
 
-from milvane.domain.errors import Internal, ServiceError
+from milvane.domain.errors import Conflict, Internal, ServiceError
 from milvane.gateway.calls import Call, Metadata, Upstream
 from milvane.gateway.errors import TABLE, to_reply
 from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
@@ -158,7 +159,7 @@ class GatewayServer:
         Bind and start to answer.
 
         Raises:
-            RuntimeError: If the address cannot be bound.
+            Conflict: If the address is taken or is not this machine's.
         """
         limit = self._settings.max_message_bytes
         self._server = grpc.aio.server(
@@ -175,7 +176,13 @@ class GatewayServer:
             ]
         )
         self._server.add_generic_rpc_handlers((self._handler,))
-        self.port = self._server.add_insecure_port(self._address)
+        try:
+            self.port = self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise Conflict(
+                f"cannot listen on {self._address}. Is another server running? "
+                "Choose another port with --grpc-port"
+            ) from error
         await self._server.start()
         return self
 
@@ -187,4 +194,5 @@ class GatewayServer:
     ) -> None:
         """Take no new calls, let running ones finish within the drain time, and stop."""
         if self._server is not None:
-            await self._server.stop(self._settings.drain_timeout_s)
+            with anyio.CancelScope(shield=True):  # a server that falls apart still lets go in order
+                await self._server.stop(self._settings.drain_timeout_s)

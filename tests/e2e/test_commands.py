@@ -1,0 +1,177 @@
+"""The command line, as a person uses it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from milvane.testing.servers import MilvaneProcess
+
+
+def milvane(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program and wait for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "milvane.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+    )
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    """`--help` must not pay for the engine, the protocol or a tensor library."""
+    script = (
+        "import sys, milvane.cli.main\n"
+        "heavy = {'torch', 'pymilvus', 'openvino', 'grpc', 'pandas', 'milvus_lite'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("doctor",),
+        ("demo",),
+        ("models",),
+        ("models", "list"),
+        ("models", "pull"),
+        ("models", "show"),
+    ],
+)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    """Each command has help, and those that do something have an example."""
+    run = milvane(*command, "--help")
+    assert run.returncode == 0
+    assert "Usage" in run.stdout
+    if command and command != ("models",):
+        assert "Example" in run.stdout
+
+
+def test_models_say_openly_what_serves_them() -> None:
+    """The list names the weights behind each model, and that they are not the hosted ones."""
+    run = milvane("models", "list")
+    assert run.returncode == 0
+    for model in ("text-embedding-v4", "text-embedding-v3", "text-embedding-v2"):
+        assert model in run.stdout
+    assert "all-minilm-l6-v2" in run.stdout
+    assert "not those of the hosted models" in run.stdout
+
+
+def test_model_is_shown_with_contract_and_weights() -> None:
+    """One model: what it offers, and where its weights lie."""
+    run = milvane("models", "show", "text-embedding-v4")
+    assert run.returncode == 0
+    for fact in ("64 to 2048", "1024", "8192", "all-minilm-l6-v2", "Apache-2.0"):
+        assert fact in run.stdout
+
+
+def test_unknown_model_is_one_plain_line() -> None:
+    """A mistake is told without a traceback, with what would be right."""
+    run = milvane("models", "show", "gpt")
+    assert run.returncode == 1
+    assert run.stderr.startswith("milvane: model 'gpt' is not in the catalogue")
+    assert "Traceback" not in run.stderr
+
+
+def test_doctor_shows_settings_with_their_source(tmp_path: Path) -> None:
+    """Flags, environment, file and defaults are told apart."""
+    file = tmp_path / "milvane.toml"
+    file.write_text("[serving]\ncut_long_inputs = true\n")
+    run = milvane(
+        *("doctor", "--config", str(file), "--data-dir", str(tmp_path / "data")),
+        MILVANE_LITE__FLUSH_MAX_ROWS="77",
+    )
+    lines = {line.split()[0]: line for line in run.stdout.splitlines() if line.strip()}
+    assert f"file ({file})" in lines["serving.cut_long_inputs"]
+    assert "77" in lines["lite.flush_max_rows"]
+    assert "environment (MILVANE_LITE__FLUSH_MAX_ROWS)" in lines["lite.flush_max_rows"]
+    assert lines["server.data_dir"].endswith("flag")
+    assert lines["server.http_port"].endswith("default")
+    assert "milvus-lite" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[server]\nportt = 1\n", "server.portt"),
+        ("[server]\ngrpc_port = 99999\n", "server.grpc_port"),
+        ("[server\n", "cannot be read"),
+        ('[server]\nhost = "0.0.0.0"\n', "can be reached from other machines"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, content: str, message: str) -> None:
+    """A wrong file ends the start with the key that is wrong."""
+    file = tmp_path / "milvane.toml"
+    file.write_text(content)
+    run = milvane("serve", "--config", str(file))
+    assert run.returncode == 1
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_health_says_what_the_ready_line_says(server: MilvaneProcess) -> None:
+    """After the ready line both probes are content."""
+    assert httpx.get(f"{server.http_url}/health/live").status_code == 200
+    ready = httpx.get(f"{server.http_url}/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+
+
+def test_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """Two writers on one data directory would destroy it."""
+    with MilvaneProcess(tmp_path / "data"):
+        run = milvane(
+            *("serve", "--data-dir", str(tmp_path / "data"), "--grpc-port", "0"),
+            *("--http-port", "0"),
+        )
+        assert run.returncode == 1
+        assert "another Milvane uses" in run.stderr
+        doctor = milvane("doctor", "--data-dir", str(tmp_path / "data"))
+        assert "by a running server" in doctor.stdout
+
+
+def test_taken_port_is_named(server: MilvaneProcess, tmp_path: Path) -> None:
+    """The message says which port, and how to choose another."""
+    http_port = server.http_url.rpartition(":")[2]
+    grpc_port = server.grpc_uri.rpartition(":")[2]
+    for ports, option in (
+        ((http_port, "0"), "--http-port"),
+        (("0", grpc_port), "--grpc-port"),
+    ):
+        run = milvane(
+            *("serve", "--data-dir", str(tmp_path / "data")),
+            *("--http-port", ports[0], "--grpc-port", ports[1]),
+        )
+        assert run.returncode == 1
+        assert "cannot listen on 127.0.0.1" in run.stderr
+        assert option in run.stderr
+
+
+def test_idle_server_stops_within_ten_seconds(tmp_path: Path) -> None:
+    """SIGTERM ends the server with status 0, and nothing of it is left behind."""
+    server = MilvaneProcess(tmp_path / "data")
+    server.start()
+    begun = time.monotonic()
+    assert server.terminate() == 0
+    assert time.monotonic() - begun < 10
+    assert not list((tmp_path / "data").rglob("*.sock"))
+
+
+def test_demo_runs_the_example_and_stops() -> None:
+    """The first command of the README, without its installation."""
+    run = milvane("demo")
+    assert run.returncode == 0, run.stderr
+    assert "id=1, distance=0." in run.stdout
+    assert "Stopped the server (exit status 0)." in run.stdout
+    assert "Try next" in run.stdout
