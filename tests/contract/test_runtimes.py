@@ -1,0 +1,137 @@
+"""Every runtime keeps the promise of `Runtime`; NumPy in f32 is the reference for their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from checkpoints import POSITIONS, VOCABULARY, WIDTH, write_tiny_bert
+from milvane.domain.errors import Conflict
+from milvane.inference.runtimes.bert_checkpoint import BertCheckpoint, read_checkpoint
+from milvane.inference.runtimes.numpy_bert import NumpyBert
+from milvane.inference.runtimes.opening import open_bert
+from milvane.inference.runtimes.openvino_bert import OpenvinoBert
+from milvane.inference.runtimes.port import Runtime
+
+Ids = NDArray[np.int32]
+
+MAKERS: dict[str, Callable[[BertCheckpoint], Runtime]] = {
+    "numpy": NumpyBert,
+    "openvino-f32": lambda checkpoint: OpenvinoBert(checkpoint, threads=2, precision="f32"),
+    "openvino-auto": lambda checkpoint: OpenvinoBert(checkpoint, threads=1, precision="auto"),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> BertCheckpoint:
+    """A small random network."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    write_tiny_bert(folder)
+    return read_checkpoint(folder)
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def runtime(request: pytest.FixtureRequest, checkpoint: BertCheckpoint) -> Iterator[Runtime]:
+    """Each runtime with the same network."""
+    opened = MAKERS[request.param](checkpoint)
+    yield opened
+    opened.close()
+
+
+def tolerance(runtime: Runtime) -> float:
+    """How far components of about 1 may be off: bf16 keeps eight bits, over two layers."""
+    return 0.1 if runtime.precision == "bf16" else 2e-5
+
+
+def draw_batch(seed: int, lengths: list[int], tokens: int) -> tuple[Ids, Ids]:
+    """Draw ids; padding holds ids as well, which must not matter."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(0, len(VOCABULARY), (len(lengths), tokens)).astype(np.int32)
+    return ids, np.array(lengths, np.int32)
+
+
+batches = st.lists(st.integers(1, POSITIONS), min_size=1, max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(lengths=batches, spare=st.integers(0, 4), seed=st.integers(0, 1000))
+def test_runtime_gives_the_numbers_of_the_reference(
+    runtime: Runtime, checkpoint: BertCheckpoint, lengths: list[int], spare: int, seed: int
+) -> None:
+    """Every batch of every shape gives what plain NumPy gives, within the precision."""
+    ids, counts = draw_batch(seed, lengths, min(POSITIONS, max(lengths) + spare))
+    vectors = runtime.forward(ids, counts)
+    assert vectors.shape == (len(lengths), WIDTH)
+    assert vectors.dtype == np.float32
+    expected = NumpyBert(checkpoint).forward(ids, counts)
+    np.testing.assert_allclose(vectors, expected, atol=tolerance(runtime), rtol=0)
+
+
+def test_row_does_not_depend_on_its_neighbours_or_padding(runtime: Runtime) -> None:
+    """A row is the same alone and unpadded as in a padded batch, within the precision."""
+    lengths = [1, 7, 16, 3]
+    ids, counts = draw_batch(1, lengths, 20)
+    together = runtime.forward(ids, counts)
+    for row, length in enumerate(lengths):
+        alone = runtime.forward(ids[row : row + 1, :length].copy(), counts[row : row + 1])
+        np.testing.assert_allclose(together[row], alone[0], atol=tolerance(runtime), rtol=0)
+
+
+def test_result_is_the_callers_own(runtime: Runtime) -> None:
+    """A later pass does not change what an earlier one returned."""
+    ids, counts = draw_batch(2, [5, 5], 8)
+    first = runtime.forward(ids, counts)
+    kept = first.copy()
+    for seed in range(3, 9):
+        runtime.forward(*draw_batch(seed, [5, 5], 8))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_passes_from_many_threads_do_not_mix(runtime: Runtime) -> None:
+    """Passes that run at once give what each gives alone."""
+    work = [draw_batch(seed, [1 + seed % 8, 8], 8) for seed in range(24)]
+    expected = [runtime.forward(*batch) for batch in work]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda batch: runtime.forward(*batch), work * 3))
+    for result, want in zip(results, expected * 3, strict=True):
+        np.testing.assert_allclose(result, want, atol=1e-5, rtol=0)
+
+
+def test_runtime_describes_itself(runtime: Runtime) -> None:
+    """What people and the engine must know is there."""
+    assert runtime.name
+    assert runtime.precision in {"bf16", "f32"}
+    assert runtime.width == WIDTH
+    assert runtime.max_tokens == POSITIONS
+    assert runtime.concurrency >= 1
+    assert runtime.threads >= 1
+
+
+def test_one_pass_runs_on_each_core(checkpoint: BertCheckpoint) -> None:
+    """As many passes may run at once as there are threads."""
+    assert OpenvinoBert(checkpoint, threads=2, precision="f32").concurrency == 2
+
+
+def test_bf16_is_given_or_refused(checkpoint: BertCheckpoint) -> None:
+    """An explicit precision is never quietly replaced."""
+    has_bf16 = OpenvinoBert(checkpoint, threads=1, precision="auto").precision == "bf16"
+    if has_bf16:
+        assert OpenvinoBert(checkpoint, threads=1, precision="bf16").precision == "bf16"
+    else:
+        with pytest.raises(Conflict, match="no native bf16"):
+            OpenvinoBert(checkpoint, threads=1, precision="bf16")
+
+
+def test_fastest_runtime_is_opened(tmp_path: Path) -> None:
+    """A folder with a network is run by OpenVINO, on as many cores as asked for."""
+    write_tiny_bert(tmp_path)
+    runtime = open_bert(tmp_path, threads=1, precision="f32")
+    assert runtime.name.startswith("OpenVINO")
+    assert runtime.threads == 1
