@@ -1,0 +1,299 @@
+"""The queue in front of a runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from milvane.domain.errors import Internal, Overloaded, ServiceError, UpstreamUnavailable
+from milvane.domain.models import Lane
+from milvane.inference.batcher import Batcher, QueueLimits
+
+Ids = NDArray[np.int32]
+
+LIMITS = QueueLimits(max_pass_tokens=64, max_pending_tokens=9999, max_pending_inputs=999)
+TIGHT = QueueLimits(max_pass_tokens=64, max_pending_tokens=100, max_pending_inputs=10)
+POISON = 1_000_000
+
+
+class SteppedRuntime:
+    """
+    Computes sums of ids; each pass waits for a permit of the test, and says that it waits.
+
+    A pass with the id `POISON` in it fails; one that begins with a negative id gives NaN.
+    """
+
+    name = "stepped"
+    precision = "f32"
+    threads = 1
+    width = 3
+    max_tokens = 512
+
+    def __init__(self, concurrency: int = 1, *, permits: int = 0) -> None:
+        self.concurrency = concurrency
+        self.started: SimpleQueue[list[int]] = SimpleQueue()
+        """The first id of each row, for each pass that has begun."""
+        self._permits = threading.Semaphore(permits)
+
+    def allow(self, passes: int = 1) -> None:
+        """Let passes go on."""
+        self._permits.release(passes)
+
+    async def wait_for_pass(self) -> list[int]:
+        """Wait until a pass has begun, and say what is in it."""
+        return await asyncio.to_thread(self.started.get)
+
+    def forward(self, token_ids: Ids, lengths: Ids) -> NDArray[np.float32]:
+        """Sum the real ids of each row."""
+        self.started.put([int(row[0]) for row in token_ids])
+        self._permits.acquire()
+        if (token_ids == POISON).any():
+            raise RuntimeError("poison")
+        rows = [row[:length] for row, length in zip(token_ids, lengths, strict=True)]
+        vectors = np.array([[row[0], row.sum(), len(row)] for row in rows], np.float32)
+        vectors[vectors[:, 0] < 0] = np.nan
+        return vectors
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.fixture
+def runtime() -> Iterator[SteppedRuntime]:
+    """One pass at a time, each on the test's word; whatever still waits at the end goes on."""
+    stepped = SteppedRuntime()
+    yield stepped
+    stepped.allow(1000)
+
+
+def inputs(*first_ids: int, tokens: int = 4) -> list[Ids]:
+    """Make inputs of equal length that can be told apart."""
+    return [np.array([first, *[1] * (tokens - 1)], np.int32) for first in first_ids]
+
+
+def submit(
+    batcher: Batcher, token_ids: Sequence[Ids], lane: Lane = Lane.BULK
+) -> asyncio.Task[NDArray[np.float32]]:
+    """Start a request."""
+    return asyncio.ensure_future(batcher.compute(token_ids, lane=lane))
+
+
+def firsts(vectors: NDArray[np.float32]) -> list[float]:
+    """Say which inputs these are the vectors of."""
+    return [float(vector[0]) for vector in vectors]
+
+
+async def test_rows_come_back_in_order_whatever_ran_together() -> None:
+    """Many requests of many lengths share passes, and each gets its own rows in its order."""
+    random = np.random.default_rng(3)
+    requests = [
+        [random.integers(1, 99, random.integers(1, 40)).astype(np.int32) for _ in range(size)]
+        for size in (1, 7, 30, 2, 60)
+    ]
+    async with Batcher(SteppedRuntime(2, permits=1000), LIMITS) as batcher:
+        lanes = [Lane.BULK, Lane.INTERACTIVE]
+        results = await asyncio.gather(
+            *(submit(batcher, request, lanes[i % 2]) for i, request in enumerate(requests))
+        )
+        assert batcher.counts.inputs == 100
+        assert batcher.counts.passes < 100
+    for request, result in zip(requests, results, strict=True):
+        expected = [[ids[0], ids.sum(), len(ids)] for ids in request]
+        np.testing.assert_array_equal(result, np.array(expected, np.float32))
+
+
+async def test_passes_are_formed_while_the_runtime_is_busy(runtime: SteppedRuntime) -> None:
+    """The first input runs at once, alone; those that come meanwhile run together."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        first = submit(batcher, inputs(1))
+        assert await runtime.wait_for_pass() == [1]
+        others = [submit(batcher, inputs(i)) for i in (2, 3, 4)]
+        runtime.allow(2)
+        await asyncio.gather(first, *others)
+        assert sorted(await runtime.wait_for_pass()) == [2, 3, 4]
+
+
+async def test_requests_of_one_moment_share_a_pass(runtime: SteppedRuntime) -> None:
+    """Requests that arrive in the same turn of the loop are not run one by one."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        together = [submit(batcher, inputs(i)) for i in (1, 2, 3)]
+        assert sorted(await runtime.wait_for_pass()) == [1, 2, 3]
+        runtime.allow()
+        await asyncio.gather(*together)
+
+
+async def test_idle_slots_share_the_work() -> None:
+    """A request that one pass could hold is spread over the passes that could start now."""
+    runtime = SteppedRuntime(2, permits=2)
+    limits = QueueLimits(max_pass_tokens=512, max_pending_tokens=9999, max_pending_inputs=99)
+    async with Batcher(runtime, limits) as batcher:
+        await submit(batcher, inputs(*range(1, 17), tokens=16))
+        passes = [await runtime.wait_for_pass(), await runtime.wait_for_pass()]
+    assert sorted(map(len, passes)) == [8, 8]
+
+
+async def test_interactive_work_overtakes_bulk_work(runtime: SteppedRuntime) -> None:
+    """A question that comes later runs before bulk work that waits, but not in one pass with it."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        running = submit(batcher, inputs(1))
+        await runtime.wait_for_pass()
+        bulk = submit(batcher, inputs(2, 3))
+        question = submit(batcher, inputs(9), Lane.INTERACTIVE)
+        runtime.allow(3)
+        await asyncio.gather(running, bulk, question)
+        assert await runtime.wait_for_pass() == [9]
+        assert await runtime.wait_for_pass() == [2, 3]
+
+
+async def test_bulk_work_is_not_starved(runtime: SteppedRuntime) -> None:
+    """Among endless questions, bulk work gets its turn."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        running = submit(batcher, inputs(99))
+        await runtime.wait_for_pass()
+        bulk = submit(batcher, inputs(50))
+        questions = [submit(batcher, inputs(i, tokens=64), Lane.INTERACTIVE) for i in range(1, 9)]
+        runtime.allow(10)
+        await asyncio.gather(running, bulk, *questions)
+        order = [(await runtime.wait_for_pass())[0] for _ in range(9)]
+        assert order == [1, 2, 3, 4, 50, 5, 6, 7, 8]
+
+
+async def test_full_lane_refuses_and_says_when_to_return(runtime: SteppedRuntime) -> None:
+    """Work above the bound is refused at once, with a time, and the other lane stays open."""
+    async with Batcher(runtime, TIGHT) as batcher:
+        accepted = [submit(batcher, inputs(1))]
+        await runtime.wait_for_pass()
+        accepted += [submit(batcher, inputs(2, tokens=60)) for _ in range(2)]
+        await asyncio.wait(accepted, timeout=0)
+        assert batcher.pending_tokens == 120
+        with pytest.raises(Overloaded, match="try again in") as refusal:
+            await batcher.compute(inputs(3), lane=Lane.BULK)
+        assert 1 <= refusal.value.retry_after_s <= 60
+        assert batcher.counts.refused_requests == 1
+        question = submit(batcher, inputs(4), Lane.INTERACTIVE)
+        runtime.allow(9)
+        await asyncio.gather(*accepted, question)
+
+
+async def test_many_small_inputs_fill_a_lane_too(runtime: SteppedRuntime) -> None:
+    """The number of waiting inputs is bounded, however short they are."""
+    async with Batcher(runtime, TIGHT) as batcher:
+        accepted = [submit(batcher, inputs(1))]
+        await runtime.wait_for_pass()
+        accepted.append(submit(batcher, inputs(*range(2, 12), tokens=1)))
+        await asyncio.wait(accepted, timeout=0)
+        with pytest.raises(Overloaded):
+            await batcher.compute(inputs(3, tokens=1), lane=Lane.BULK)
+        runtime.allow(9)
+        await asyncio.gather(*accepted)
+
+
+async def test_one_large_request_is_served() -> None:
+    """A request is never refused for its own size, only for what waits before it."""
+    async with Batcher(SteppedRuntime(permits=9999), TIGHT) as batcher:
+        vectors = await batcher.compute(inputs(*range(1, 10_001)), lane=Lane.BULK)
+    assert firsts(vectors) == [float(i) for i in range(1, 10_001)]
+
+
+async def test_work_of_a_caller_that_left_is_not_run(runtime: SteppedRuntime) -> None:
+    """A cancelled request leaves the queue at once, and its inputs never reach the runtime."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        running = submit(batcher, inputs(1))
+        await runtime.wait_for_pass()
+        left, stays = submit(batcher, inputs(2, 3)), submit(batcher, inputs(4))
+        await asyncio.wait([left, stays], timeout=0)
+        left.cancel()
+        await asyncio.wait([left])
+        assert (batcher.pending_inputs, batcher.pending_tokens) == (1, 4)
+        runtime.allow(2)
+        await asyncio.gather(running, stays)
+        assert await runtime.wait_for_pass() == [4]
+
+
+async def test_caller_that_leaves_during_its_pass_harms_nobody(runtime: SteppedRuntime) -> None:
+    """A result that nobody waits for any more is dropped; the others in its pass get theirs."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        left, stays = submit(batcher, inputs(1)), submit(batcher, inputs(2))
+        await runtime.wait_for_pass()
+        left.cancel()
+        runtime.allow()
+        assert firsts(await stays) == [2.0]
+
+
+async def test_failing_input_fails_only_its_own_request() -> None:
+    """Of the requests in a failing pass, those whose inputs run alone are served."""
+    async with Batcher(SteppedRuntime(permits=99), LIMITS) as batcher:
+        good, bad, fine = (submit(batcher, inputs(*ids)) for ids in ((1,), (2, POISON), (3,)))
+        with pytest.raises(Internal, match="failed on this input"):
+            await bad
+        assert firsts(await good) + firsts(await fine) == [1.0, 3.0]
+        assert batcher.counts.failed_passes == 1
+        assert firsts(await submit(batcher, inputs(4))) == [4.0]
+
+
+async def test_rest_of_a_failed_request_is_not_run(runtime: SteppedRuntime) -> None:
+    """After one of its inputs failed, the waiting rest of a request is dropped."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        request = submit(batcher, inputs(POISON, 2, tokens=64))
+        await runtime.wait_for_pass()
+        runtime.allow()
+        with pytest.raises(Internal):
+            await request
+        assert (batcher.pending_inputs, batcher.pending_tokens) == (0, 0)
+
+
+async def test_vector_that_is_not_finite_is_an_error() -> None:
+    """Numbers that are no numbers are never given to a caller."""
+    async with Batcher(SteppedRuntime(permits=99), LIMITS) as batcher:
+        with pytest.raises(Internal, match="not finite"):
+            await batcher.compute(inputs(-1), lane=Lane.BULK)
+
+
+async def test_nothing_gives_nothing(runtime: SteppedRuntime) -> None:
+    """An empty request needs no pass."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        assert (await batcher.compute([], lane=Lane.BULK)).shape == (0, 3)
+
+
+async def test_leaving_finishes_what_waits(runtime: SteppedRuntime) -> None:
+    """On the way out, pending requests are served, and new ones are refused."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        pending = [submit(batcher, inputs(i, tokens=64)) for i in (1, 2, 3)]
+        await runtime.wait_for_pass()
+        runtime.allow(3)
+    assert [firsts(await request) for request in pending] == [[1.0], [2.0], [3.0]]
+    with pytest.raises(UpstreamUnavailable):
+        await batcher.compute(inputs(4), lane=Lane.BULK)
+
+
+async def test_leaving_by_a_failure_fails_what_waits(runtime: SteppedRuntime) -> None:
+    """When the block fails, nobody is left waiting: what has not begun fails at once."""
+    requests: list[asyncio.Task[NDArray[np.float32]]] = []
+
+    async def fail_inside() -> None:
+        async with Batcher(runtime, LIMITS) as batcher:
+            requests.extend(submit(batcher, inputs(i, tokens=64)) for i in (1, 2))
+            await runtime.wait_for_pass()
+            runtime.allow()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail_inside()
+    began, waited = await asyncio.gather(*requests, return_exceptions=True)
+    assert isinstance(began, np.ndarray)
+    assert isinstance(waited, ServiceError)
+
+
+async def test_counts_tell_the_padding() -> None:
+    """What was computed in vain can be told from the counts."""
+    async with Batcher(SteppedRuntime(permits=9), LIMITS) as batcher:
+        await batcher.compute(inputs(1, tokens=5), lane=Lane.BULK)
+        counts = batcher.counts
+        assert (counts.passes, counts.inputs, counts.tokens, counts.padded_tokens) == (1, 1, 5, 8)
+        assert counts.busy_s > 0
