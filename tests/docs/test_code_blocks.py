@@ -1,0 +1,38 @@
+"""The Python of the README and the tutorial, run as one program against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from milvane.testing.servers import MilvaneProcess
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize(
+    ("page", "printed"),
+    [
+        ("README.md", "Raw text goes in."),
+        ("docs/tutorial/first-search.md", "Use the link at login."),
+    ],
+)
+def test_code_of_a_page_runs(server: MilvaneProcess, page: str, printed: str) -> None:
+    """Only the address is another one; the page says what is printed."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    program = "\n".join(blocks).replace("http://127.0.0.1:19530", server.grpc_uri)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == printed
