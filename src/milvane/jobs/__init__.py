@@ -1,0 +1,8 @@
+"""
+Durable work in SQL: batches and asynchronous tasks, line by line, in the bulk lane.
+
+Invariants: a job is run by whoever holds its lease, and nothing of one who has lost it counts; a
+page of lines counts as done in the one transaction that records its results, so that no line is
+lost or repeated whenever the process ends. `lifecycle`, `leasing` and `paging` are pure; `ledger`
+is the SQL, `runner` the effects, `worker` the loop. May import `serving`, `storage`, `domain`.
+"""
