@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import SchemaMismatch
 from milvane.gateway.rpcs.services import Services, prepare_rows
+from milvane.gateway.translate.functions import EmbeddingFunction
 from milvane.gateway.translate.rows import (
     TextColumn,
     WriteRequest,
@@ -15,6 +18,8 @@ from milvane.gateway.translate.rows import (
     plan_embedding,
     vector_column,
 )
+
+logger = logging.getLogger(__name__)
 
 
 async def insert(call: Call, services: Services) -> bytes:
@@ -53,5 +58,18 @@ async def _embed(
     columns = []
     for column, ready in zip(texts, prepared, strict=True):
         embedded = await services.embedding.compute(ready)
+        if embedded.cut_inputs:
+            _tell_of_cuts(binding, column.function, embedded.cut_inputs)
         columns.append(vector_column(binding.field(column.function.output_field), embedded.vectors))
     return columns
+
+
+def _tell_of_cuts(binding: Binding, function: EmbeddingFunction, rows: list[int]) -> None:
+    """Milvus has no field to report a cut in: it goes to the log, never unsaid."""
+    logger.warning(
+        "cut to the model's token limit: collection %s, function %s, field %s, rows %s",
+        binding.schema.name,
+        function.name,
+        function.input_field,
+        rows[:20],
+    )
