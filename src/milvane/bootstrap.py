@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, WeightsName
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, SERVED_BY, WeightsName
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services
@@ -114,8 +114,8 @@ def _unready_reason(lite: LiteInstance) -> str | None:
 
 
 async def _warm(embedding: EmbeddingService) -> None:
-    """Embed one text with every model: what would fail for a caller fails here."""
-    for name in MODELS:
+    """Embed one text with every model that is served: what would fail for a caller fails here."""
+    for name in SERVED_BY:
         await embedding.embed(EmbedRequest(model=name, texts=["warm"], lane=Lane.INTERACTIVE))
 
 

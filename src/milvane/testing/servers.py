@@ -96,8 +96,12 @@ class MilvaneProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
             self.terminate()
+        else:
+            self._wait(timeout_s=0)
 
 
 def _port(address: str) -> str:
