@@ -18,7 +18,9 @@ from milvane.instances.settings import LiteSettings
 from milvane.instances.upstream import Upstream
 
 DIMENSION = 16
-SMALL = LiteSettings(flush_max_rows=60, flush_idle_s=0.2, wait_for_restart_s=10)
+SMALL = LiteSettings(
+    flush_max_rows=60, flush_idle_s=0.2, wait_for_restart_s=10, restart_backoff_max_s=0.2
+)
 """Settings with which flushes happen all the time."""
 
 

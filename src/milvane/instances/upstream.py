@@ -20,6 +20,8 @@ _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    # Failures of an earlier connection to the same place say nothing about this one.
+    ("grpc.use_local_subchannel_pool", 1),
     # No keepalive: Milvus Lite answers frequent pings by closing the connection, and a peer on
     # this machine is watched by its supervisor.
 )
@@ -198,7 +200,8 @@ class Upstream:
         return connection
 
     def _failure(self, error: grpc.aio.AioRpcError) -> UpstreamUnavailable | UpstreamStatus:
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
+        # Nobody on our side cancels through gRPC: a peer that is going down does.
+        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return UpstreamUnavailable(f"{self._endpoint.name} is restarting; retry")
         trailing = tuple((key, value) for key, value in error.trailing_metadata() or ())
         return UpstreamStatus(error.code(), error.details() or "", trailing)

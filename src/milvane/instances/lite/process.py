@@ -99,6 +99,7 @@ def _configure_logs(level: str) -> None:
     stream.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[stream], force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # tells which variants it tried
 
 
 if __name__ == "__main__":

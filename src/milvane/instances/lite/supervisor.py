@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -105,7 +106,6 @@ class LiteInstance:
         self._stack = AsyncExitStack()
         self._closing = anyio.Event()
         self._was_ready = False
-        self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._last_lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
 
@@ -256,9 +256,8 @@ class LiteInstance:
 
     async def _live(self, announce: Callable[[None], None]) -> ServiceError:
         """Run one process from its start to its end, and say why it ended."""
-        self._starts += 1
         self._last_lines.clear()
-        socket = self._socket_dir / f"lite-{self._starts}.sock"
+        socket = self._socket_dir / f"lite-{secrets.token_hex(3)}.sock"
         process = self._process = await asyncio.create_subprocess_exec(
             *self._command(socket),
             stdin=asyncio.subprocess.PIPE,
