@@ -7,25 +7,27 @@ calls first, then the engine drains, then the embedded Milvus Lite flushes and e
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, SERVED_BY, WeightsName
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName, find_model
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
+from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
 from milvane.instances.upstream import Upstream
-from milvane.serving.embedding import EmbeddingService, EmbedRequest
-from milvane.serving.ports import TextEngine
+from milvane.serving.embedding import EmbeddingService
+from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.settings import Settings, weights_dir
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,8 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     """
     server = settings.server
     engines: dict[WeightsName, TextEngine] = {}
-    embedding = EmbeddingService(engines, settings.serving)
+    weighers: dict[WeightsName, TermWeigher] = {}
+    embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
     condition = Condition()
     async with AsyncExitStack() as stack:
         # The probes answer from here on: alive, and not ready yet.
@@ -85,10 +88,13 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         engines[ALL_MINILM_L6_V2.name] = await stack.enter_async_context(
             open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
+        weighers[ALL_MINILM_L6_V2.name] = await asyncio.to_thread(
+            read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings)
+        )
         upstream = await stack.enter_async_context(
             Upstream(lite, wait_for_restart_s=settings.lite.wait_for_restart_s)
         )
-        await _warm(embedding)
+        await _warm(engines.values())
         handler = MilvusHandler(
             upstream,
             Services(
@@ -113,10 +119,11 @@ def _unready_reason(lite: LiteInstance) -> str | None:
     return None if lite.state is LiteState.READY else f"{lite.name} is {lite.state.value}"
 
 
-async def _warm(embedding: EmbeddingService) -> None:
-    """Embed one text with every model that is served: what would fail for a caller fails here."""
-    for name in SERVED_BY:
-        await embedding.embed(EmbedRequest(model=name, texts=["warm"], lane=Lane.INTERACTIVE))
+async def _warm(engines: Iterable[TextEngine]) -> None:
+    """Embed one text with every engine: what would fail for a caller fails here."""
+    for engine in engines:
+        token_ids = await engine.tokenize(["warm"])
+        await engine.embed(token_ids, dimension=1024, lane=Lane.INTERACTIVE)
 
 
 def next_revision() -> int:

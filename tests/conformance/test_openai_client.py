@@ -17,7 +17,7 @@ import uvicorn
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY
 from milvane.domain.errors import Overloaded
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
@@ -180,7 +180,7 @@ def test_models_are_listed_with_their_weights(client: openai.OpenAI) -> None:
     assert [card.id for card in cards] == list(MODELS)
     for card in cards:
         assert client.models.retrieve(card.id) == card
-        assert (card.model_extra or {})["milvane"]["weights"] == ALL_MINILM_L6_V2.name
+        assert (card.model_extra or {})["milvane"]["weights"] == SERVED_BY.get(card.id)
 
 
 async def test_asynchronous_client_is_served_too(address: str) -> None:

@@ -18,3 +18,20 @@ class ApisSettings(Section):
         ge=1,
         description="Inputs of one embeddings request. What the models take at once is no limit.",
     )
+    strict_limits: bool = Field(
+        default=False,
+        description="Refuse what the published contracts refuse: more inputs in one request than "
+        "the model's batch limit, and AI Search bodies above 8 MB. Off, any number up to "
+        "`max_inputs` is taken and split behind the scenes.",
+    )
+    nested_parameters: bool = Field(
+        default=True,
+        description="Read DashScope parameters also where some clients nest them: in "
+        "`parameters.kwargs`, in `parameters.parameters`, and beside `parameters`. The hosted "
+        "service ignores those, so llama-index's `text_type` works only with this on.",
+    )
+    limit_rates: bool = Field(
+        default=True,
+        description="Hold AI Search services to their published requests per second: 10 for the "
+        "multimodal ones, 50 for the others, each service on its own, in this process.",
+    )

@@ -9,8 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from milvane.domain.catalogue import MODELS, SERVED_BY, WEIGHTS, Weights, WeightsName, find_model
-from milvane.domain.models import Model, ModelName
+from milvane.domain.catalogue import (
+    MODELS,
+    SERVED_BY,
+    WEIGHTS,
+    Weights,
+    WeightsName,
+    find_model,
+    weights_of,
+)
+from milvane.domain.errors import NotFound
+from milvane.domain.models import Modality, Model
 from milvane.inference.downloads import pull
 from milvane.inference.weights import folder_of, is_present
 from milvane.settings import Settings, weights_dir
@@ -20,14 +29,14 @@ def print_models(settings: Settings) -> None:
     """Print every model with its contract and its weights."""
     table = Table("model", "dimensions", "default", "tokens per text", "served by", "weights here")
     for model in MODELS.values():
-        weights = WEIGHTS[SERVED_BY[model.name]]
+        weights = weights_of(model)
         table.add_row(
             model.name,
-            str(model.dimensions),
-            str(model.default_dimension),
+            str(model.dimensions) or "sparse only",
+            str(model.default_dimension or "-"),
             f"{model.max_input_tokens:,}",
-            weights.name,
-            "yes" if is_present(weights, weights_dir(settings)) else "no",
+            weights.name if weights else f"nothing yet: takes {_takes(model)}",
+            "yes" if weights and is_present(weights, weights_dir(settings)) else "no",
         )
     Console().print(table)
     typer.echo(
@@ -44,7 +53,11 @@ def print_model(name: str, settings: Settings) -> None:
         ModelNotFound: If neither is called so.
     """
     if name not in WEIGHTS:
-        _print_contract(find_model(name))
+        model = find_model(name)
+        _print_contract(model)
+        if weights_of(model) is None:
+            _print_facts({"weights": "none of the catalogue serve it"})
+            return
     weights = _weights_of(name)
     folder = weights_dir(settings)
     missing = f"not here; run `milvane models pull {weights.name}`"
@@ -62,17 +75,22 @@ def print_model(name: str, settings: Settings) -> None:
 
 
 def _print_contract(model: Model) -> None:
-    modalities = sorted(modality.value for modality in model.modalities)
     _print_facts(
         {
             "model": model.name,
             "description": model.description,
-            "dimensions": model.dimensions,
-            "default dimension": model.default_dimension,
+            "dimensions": str(model.dimensions) or "sparse only",
+            "default dimension": model.default_dimension or "-",
             "tokens per text": model.max_input_tokens,
-            "takes": ", ".join(modalities),
+            "inputs per request": f"{model.max_batch_inputs} where limits are strict",
+            "takes": _takes(model),
+            "gives": ", ".join(sorted(output.value for output in model.outputs)),
         }
     )
+
+
+def _takes(model: Model) -> str:
+    return ", ".join(modality.value for modality in Modality if modality in model.modalities)
 
 
 def _print_facts(facts: dict[str, object]) -> None:
@@ -83,7 +101,11 @@ def _print_facts(facts: dict[str, object]) -> None:
 def _weights_of(name: str) -> Weights:
     if name in WEIGHTS:
         return WEIGHTS[WeightsName(name)]
-    return WEIGHTS[SERVED_BY[ModelName(find_model(name).name)]]
+    model = find_model(name)
+    weights = weights_of(model)
+    if weights is None:
+        raise NotFound(f"no weights of the catalogue serve {name}: it takes {_takes(model)}")
+    return weights
 
 
 def pull_with_progress(name: str, settings: Settings, *, file: Path | None = None) -> None:

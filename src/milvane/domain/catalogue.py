@@ -1,7 +1,8 @@
 """
 The catalogue: the models on offer, the weights that exist, and which weights serve which model.
 
-Data only. Model facts are from the public documents of the hosted service whose contracts these are.
+Data only. Model facts are from the public documents of the hosted services whose contracts these
+are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from types import MappingProxyType
 from typing import NewType
 
 from milvane.domain.errors import ModelNotFound
-from milvane.domain.models import DimensionList, DimensionRange, Model, ModelName
+from milvane.domain.models import (
+    DENSE_ONLY,
+    SPARSE_ONLY,
+    DimensionList,
+    DimensionRange,
+    Modality,
+    Model,
+    ModelName,
+    Output,
+    Platform,
+)
 
 WeightsName = NewType("WeightsName", str)
 
@@ -55,13 +66,19 @@ def _by_name(*models: Model) -> Mapping[ModelName, Model]:
     return MappingProxyType({model.name: model for model in models})
 
 
-MODELS: Mapping[ModelName, Model] = _by_name(
+_ALL_OUTPUTS = frozenset({Output.DENSE, Output.SPARSE})
+_TEXT_AND_IMAGE = frozenset({Modality.TEXT, Modality.IMAGE})
+_ALL_MODALITIES = frozenset(Modality)
+
+_MODEL_STUDIO_MODELS = (
     Model(
         name=ModelName("text-embedding-v4"),
         description="Multilingual text embedding with a free choice of dimension.",
         dimensions=DimensionRange(64, 2048),
         default_dimension=1024,
         max_input_tokens=8192,
+        max_batch_inputs=10,
+        outputs=_ALL_OUTPUTS,
     ),
     Model(
         name=ModelName("text-embedding-v3"),
@@ -69,6 +86,8 @@ MODELS: Mapping[ModelName, Model] = _by_name(
         dimensions=DimensionList((1024, 768, 512, 256, 128, 64)),
         default_dimension=1024,
         max_input_tokens=8192,
+        max_batch_inputs=10,
+        outputs=_ALL_OUTPUTS,
     ),
     Model(
         name=ModelName("text-embedding-v2"),
@@ -76,6 +95,7 @@ MODELS: Mapping[ModelName, Model] = _by_name(
         dimensions=DimensionList((1536,)),
         default_dimension=1536,
         max_input_tokens=2048,
+        max_batch_inputs=25,
     ),
     Model(
         name=ModelName("text-embedding-v1"),
@@ -83,8 +103,126 @@ MODELS: Mapping[ModelName, Model] = _by_name(
         dimensions=DimensionList((1536,)),
         default_dimension=1536,
         max_input_tokens=2048,
+        max_batch_inputs=25,
+    ),
+    Model(
+        name=ModelName("text-embedding-async-v2"),
+        description="Text embedding of whole files, in the background.",
+        dimensions=DimensionList((1536,)),
+        default_dimension=1536,
+        max_input_tokens=2048,
+        max_batch_inputs=100_000,
+        is_asynchronous=True,
+    ),
+    Model(
+        name=ModelName("text-embedding-async-v1"),
+        description="Text embedding of whole files, in the background.",
+        dimensions=DimensionList((1536,)),
+        default_dimension=1536,
+        max_input_tokens=2048,
+        max_batch_inputs=100_000,
+        is_asynchronous=True,
+    ),
+    Model(
+        name=ModelName("qwen3-vl-embedding"),
+        description="Embedding of texts, images and videos, apart or fused into one vector.",
+        dimensions=DimensionList((2560, 2048, 1536, 1024, 768, 512, 256)),
+        default_dimension=2560,
+        max_input_tokens=32_768,
+        max_batch_inputs=20,
+        modalities=_ALL_MODALITIES,
+    ),
+    Model(
+        name=ModelName("multimodal-embedding-v1"),
+        description="Embedding of texts, images and videos.",
+        dimensions=DimensionList((1024,)),
+        default_dimension=1024,
+        max_input_tokens=512,
+        max_batch_inputs=20,
+        modalities=_ALL_MODALITIES,
     ),
 )
+
+
+def _search_model(
+    name: str,
+    description: str,
+    *,
+    dimension: int,
+    tokens: int,
+    modalities: frozenset[Modality] = frozenset({Modality.TEXT}),
+    requests_per_s: int = 50,
+) -> Model:
+    """Describe a model of the AI Search Open Platform; 0 dimensions make it a sparse one."""
+    return Model(
+        name=ModelName(name),
+        description=description,
+        dimensions=DimensionList((dimension,) if dimension else ()),
+        default_dimension=dimension,
+        max_input_tokens=tokens,
+        max_batch_inputs=32,
+        modalities=modalities,
+        outputs=DENSE_ONLY if dimension else SPARSE_ONLY,
+        platform=Platform.AI_SEARCH,
+        max_requests_per_s=requests_per_s,
+    )
+
+
+_AI_SEARCH_MODELS = (
+    _search_model(
+        "ops-text-embedding-001", "Text embedding in 40 languages.", dimension=1536, tokens=300
+    ),
+    _search_model(
+        "ops-text-embedding-zh-001", "Text embedding for Chinese.", dimension=768, tokens=1024
+    ),
+    _search_model(
+        "ops-text-embedding-en-001", "Text embedding for English.", dimension=768, tokens=512
+    ),
+    _search_model(
+        "ops-text-embedding-002", "Multilingual text embedding.", dimension=1024, tokens=8192
+    ),
+    _search_model(
+        "ops-gte-sentence-embedding-multilingual-base",
+        "Text embedding in 70 languages.",
+        dimension=768,
+        tokens=8192,
+    ),
+    _search_model(
+        "ops-qwen3-embedding-0.6b",
+        "Multilingual text embedding of long texts.",
+        dimension=1024,
+        tokens=32_768,
+    ),
+    _search_model(
+        "ops-text-sparse-embedding-001", "Weighted terms of a text.", dimension=0, tokens=8192
+    ),
+    _search_model(
+        "ops-m2-encoder",
+        "Embedding of Chinese and English texts, or of images.",
+        dimension=768,
+        tokens=52,
+        modalities=_TEXT_AND_IMAGE,
+        requests_per_s=10,
+    ),
+    _search_model(
+        "ops-m2-encoder-large",
+        "Embedding of Chinese and English texts, or of images.",
+        dimension=1024,
+        tokens=52,
+        modalities=_TEXT_AND_IMAGE,
+        requests_per_s=10,
+    ),
+    _search_model(
+        "ops-gme-qwen2-vl-2b-instruct",
+        "Embedding of texts, of images, and of a text and an image together.",
+        dimension=1536,
+        tokens=32_768,
+        modalities=_TEXT_AND_IMAGE,
+        requests_per_s=10,
+    ),
+)
+
+MODELS: Mapping[ModelName, Model] = _by_name(*_MODEL_STUDIO_MODELS, *_AI_SEARCH_MODELS)
 
 ALL_MINILM_L6_V2 = Weights(
     name=WeightsName("all-minilm-l6-v2"),
@@ -121,9 +259,28 @@ WEIGHTS: Mapping[WeightsName, Weights] = MappingProxyType(
 )
 
 SERVED_BY: Mapping[ModelName, WeightsName] = MappingProxyType(
-    dict.fromkeys(MODELS, ALL_MINILM_L6_V2.name)
+    {name: ALL_MINILM_L6_V2.name for name, model in MODELS.items() if model.is_text_only}
 )
-"""Which weights serve a model here. Openly not the hosted model's own weights: see `models list`."""
+"""
+Which weights serve a model here. Openly not the hosted model's own weights: see `models list`.
+
+A model that is missing takes more than the weights of the catalogue can.
+"""
+
+
+def weights_of(model: Model) -> Weights | None:
+    """Find the weights that serve a model here; none if none do."""
+    name = SERVED_BY.get(model.name)
+    return None if name is None else WEIGHTS[name]
+
+
+def pull_name_of(model: Model) -> str:
+    """
+    Name what to pull for a model that no weights serve yet.
+
+    Weights are published for most of these models; `qwen3-vl-embedding` stands in for the others.
+    """
+    return "qwen3-vl-embedding" if model.platform is Platform.MODEL_STUDIO else model.name
 
 
 def find_model(name: str) -> Model:

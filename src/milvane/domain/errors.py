@@ -94,6 +94,23 @@ class DimensionNotOffered(InvalidInput):
         self.offered = offered
 
 
+class OutputNotOffered(InvalidInput):
+    """The model has no vectors of this kind."""
+
+    def __init__(self, *, output: str, model: str, offered: str) -> None:
+        super().__init__(
+            f"{model} has no {output} vectors; it offers {offered}", parameter="output_type"
+        )
+
+
+class FileTooLarge(InvalidInput):
+    """A file has more bytes than may be stored; nothing of it was kept."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        super().__init__(f"a file may have {max_bytes} bytes: split it", parameter="file")
+        self.max_bytes = max_bytes
+
+
 class NotFound(ServiceError):
     """What the request names does not exist."""
 
@@ -137,6 +154,10 @@ class QuotaExceeded(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class RateExceeded(QuotaExceeded):
+    """The caller sends more requests per second than the service takes."""
+
+
 class Overloaded(ServiceError):
     """The service has more work than it may hold; nothing was done for this request."""
 
@@ -166,6 +187,10 @@ class UpstreamUnavailable(ServiceError):
 
     kind = ErrorKind.UPSTREAM_UNAVAILABLE
     retryable = True
+
+
+class ModelNotServed(UpstreamUnavailable):
+    """The catalogue has the model, but no weights that run here serve it."""
 
 
 class UpstreamRejected(ServiceError):

@@ -27,6 +27,24 @@ class Lane(Enum):
     BULK = "bulk"
 
 
+class Output(Enum):
+    """What a content becomes: a vector of meaning, weighted terms, or both in one request."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
+DENSE_ONLY = frozenset({Output.DENSE})
+SPARSE_ONLY = frozenset({Output.SPARSE})
+
+
+class Platform(Enum):
+    """Whose contract a model is: the two publish their models under different APIs."""
+
+    MODEL_STUDIO = "model_studio"
+    AI_SEARCH = "ai_search"
+
+
 class Modality(Enum):
     """A kind of content that a model accepts."""
 
@@ -69,11 +87,27 @@ class Model:
     name: ModelName
     description: str
     dimensions: DimensionRange | DimensionList
+    """Of dense vectors; none of a model that has only sparse ones."""
     default_dimension: int
+    """0 for a model that has no dense vectors."""
     max_input_tokens: int
     """Tokens of one input above which it is refused (or cut, where the operator allows it)."""
+    max_batch_inputs: int
+    """Inputs of one request in the published contract; kept to only where limits are strict."""
     modalities: frozenset[Modality] = frozenset({Modality.TEXT})
+    outputs: frozenset[Output] = DENSE_ONLY
+    platform: Platform = Platform.MODEL_STUDIO
+    is_asynchronous: bool = False
+    """Takes files of texts as tasks in the background, and no texts in a request."""
+    max_requests_per_s: int | None = None
+    """Requests per second in the published contract; none where none is published."""
 
     def __post_init__(self) -> None:
-        if self.default_dimension not in self.dimensions:
+        has_dense = Output.DENSE in self.outputs
+        if has_dense and self.default_dimension not in self.dimensions:
             raise ValueError(f"{self.name}: default dimension is not among the offered ones")
+
+    @property
+    def is_text_only(self) -> bool:
+        """It takes nothing but text."""
+        return self.modalities == frozenset({Modality.TEXT})

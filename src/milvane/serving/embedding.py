@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model
+from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model, pull_name_of
 from milvane.domain.errors import (
     DimensionNotOffered,
     EmptyInput,
     InputTooLong,
     InvalidInput,
+    ModelNotServed,
+    OutputNotOffered,
     UpstreamUnavailable,
 )
-from milvane.domain.models import Lane, Model, Purpose
-from milvane.serving.ports import TextEngine
+from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Purpose
+from milvane.domain.vectors import SparseVector
+from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
+
+WEIGHED_AT_ONCE = 64
+"""Texts whose terms are weighed before other requests get their turn: about two milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,9 @@ class EmbedRequest:
     """The model's default if none."""
     purpose: Purpose = Purpose.DOCUMENT
     lane: Lane = Lane.BULK
+    outputs: frozenset[Output] = DENSE_ONLY
+    cut_long_inputs: bool | None = None
+    """Cut a text above the model's limit instead of refusing it; as the operator set it if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +49,18 @@ class Embedded:
     """What it gets back."""
 
     vectors: NDArray[np.float32]
-    """Shape ``(texts, dimension)``, rows of length 1, in the order of the request."""
+    """
+    Shape ``(texts, dimension)``, rows of length 1, in the order of the request; the dimension is 0
+    where no dense vectors were asked for.
+    """
     token_counts: list[int]
     """Tokens of each text, as usage counts them."""
     cut_inputs: list[int]
     """Positions of the texts that were cut to the model's limit, ascending."""
+    sparse: Sequence[SparseVector] = ()
+    """One for each text, in the order of the request; none where none were asked for."""
+    terms: TermWeigher | None = None
+    """Knows the terms of `sparse`; absent where that is empty."""
 
     @property
     def total_tokens(self) -> int:
@@ -63,6 +81,25 @@ class Prepared:
     """For each text of the request, the position of its equal among the distinct ones."""
     too_long: frozenset[int]
     """Positions of the distinct texts that were cut."""
+    outputs: frozenset[Output] = DENSE_ONLY
+    purpose: Purpose = Purpose.DOCUMENT
+    terms: TermWeigher | None = None
+    """Present where sparse vectors are asked for."""
+
+
+def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
+    """
+    Refuse kinds of vectors that a model does not have.
+
+    Raises:
+        OutputNotOffered: If one is asked for.
+    """
+    for output in sorted(outputs - model.outputs, key=lambda each: each.value):
+        raise OutputNotOffered(
+            output=output.value,
+            model=model.name,
+            offered=", ".join(sorted(each.value for each in model.outputs)),
+        )
 
 
 def resolve_dimension(model: Model, dimension: int | None) -> int:
@@ -98,19 +135,39 @@ class EmbeddingService:
     """Resolves, checks, and embeds, for every front door alike."""
 
     def __init__(
-        self, engines: Mapping[WeightsName, TextEngine], settings: ServingSettings
+        self,
+        engines: Mapping[WeightsName, TextEngine],
+        settings: ServingSettings,
+        *,
+        weighers: Mapping[WeightsName, TermWeigher] = MappingProxyType({}),
+        served_by: Mapping[ModelName, WeightsName] = SERVED_BY,
     ) -> None:
+        """
+        Join the parts of the use case.
+
+        Args:
+            engines: What computes dense vectors, by the weights that it runs.
+
+            settings: What an input may be.
+
+            weighers: What makes sparse vectors, by the weights whose tokens it takes.
+
+            served_by: Which weights serve a model.
+        """
         self._engines = engines
         self._settings = settings
+        self._weighers = weighers
+        self._served_by = served_by
 
     def engine_of(self, model: Model) -> TextEngine:
         """
         Find the engine whose weights serve a model here.
 
         Raises:
+            ModelNotServed: If no weights do.
             UpstreamUnavailable: If those weights are not loaded.
         """
-        weights = SERVED_BY[model.name]
+        weights = self._weights_of(model)
         engine = self._engines.get(weights)
         if engine is None:
             raise UpstreamUnavailable(
@@ -118,6 +175,22 @@ class EmbeddingService:
                 f"run `milvane models pull {weights}` and start the server again"
             )
         return engine
+
+    def _weights_of(self, model: Model) -> WeightsName:
+        weights = self._served_by.get(model.name)
+        if weights is None:
+            raise ModelNotServed(
+                f"{model.name} is in the catalogue, but nothing here serves it yet: run "
+                f"`milvane models pull {pull_name_of(model)}` and start the server again"
+            )
+        return weights
+
+    def _weigher_of(self, model: Model) -> TermWeigher:
+        weights = self._weights_of(model)
+        weigher = self._weighers.get(weights)
+        if weigher is None:
+            raise UpstreamUnavailable(f"the vocabulary of {weights!r} is not loaded")
+        return weigher
 
     async def embed(self, request: EmbedRequest) -> Embedded:
         """Prepare and compute in one step; see both for what they raise."""
@@ -129,17 +202,25 @@ class EmbeddingService:
 
         Raises:
             ModelNotFound: If the catalogue has no such model.
+            OutputNotOffered: If the model has no such vectors.
             DimensionNotOffered: If the model has no such dimension.
             EmptyInput: If a text is an empty string.
             InputTooLong: If a text has too many tokens and may not be cut.
-            UpstreamUnavailable: If the model's weights are not loaded.
+            UpstreamUnavailable: If the model's weights are not loaded, or there are none.
         """
         model = find_model(request.model)
-        dimension = resolve_dimension(model, request.dimension)
+        check_outputs(model, request.outputs)
+        dimension = 0
+        if Output.DENSE in request.outputs:
+            dimension = resolve_dimension(model, request.dimension)
         engine = self.engine_of(model)
+        terms = self._weigher_of(model) if Output.SPARSE in request.outputs else None
         self._check_inputs(request.texts)
         texts, inverse = distinct(request.texts)
-        token_ids, too_long = await self._tokenize(engine, model, texts, inverse)
+        may_cut = request.cut_long_inputs
+        if may_cut is None:
+            may_cut = self._settings.cut_long_inputs
+        token_ids, too_long = await _tokenize(engine, model, texts, inverse, may_cut=may_cut)
         return Prepared(
             engine=engine,
             dimension=dimension,
@@ -147,6 +228,9 @@ class EmbeddingService:
             token_ids=token_ids,
             inverse=inverse,
             too_long=frozenset(too_long),
+            outputs=request.outputs,
+            purpose=request.purpose,
+            terms=terms,
         )
 
     async def compute(self, prepared: Prepared) -> Embedded:
@@ -157,15 +241,20 @@ class EmbeddingService:
             Overloaded: If the queue is full.
         """
         token_ids, inverse = prepared.token_ids, prepared.inverse
-        vectors = await prepared.engine.embed(
-            token_ids, dimension=prepared.dimension, lane=prepared.lane
-        )
+        vectors = np.empty((len(token_ids), 0), np.float32)
+        if Output.DENSE in prepared.outputs:
+            vectors = await prepared.engine.embed(
+                token_ids, dimension=prepared.dimension, lane=prepared.lane
+            )
+        sparse = await _weigh(prepared)
         return Embedded(
             vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
             token_counts=[len(token_ids[position]) for position in inverse],
             cut_inputs=[
                 index for index, position in enumerate(inverse) if position in prepared.too_long
             ],
+            sparse=[sparse[position] for position in inverse] if sparse else (),
+            terms=prepared.terms,
         )
 
     def _check_inputs(self, texts: Sequence[str]) -> None:
@@ -179,19 +268,37 @@ class EmbeddingService:
             if not text:
                 raise EmptyInput(index=index)
 
-    async def _tokenize(
-        self, engine: TextEngine, model: Model, texts: list[str], inverse: NDArray[np.intp]
-    ) -> tuple[list[NDArray[np.int32]], set[int]]:
-        """Tokenize distinct texts; refuse or cut those above the model's limit."""
-        limit = model.max_input_tokens
-        token_ids = await engine.tokenize(texts)
-        too_long = {position for position, ids in enumerate(token_ids) if len(ids) > limit}
-        if too_long and not self._settings.cut_long_inputs:
-            position = min(too_long)
-            raise InputTooLong(
-                index=int(np.flatnonzero(inverse == position)[0]),
-                tokens=len(token_ids[position]),
-                max_tokens=limit,
-                model=model.name,
-            )
-        return [ids[:limit] for ids in token_ids], too_long
+
+async def _tokenize(
+    engine: TextEngine,
+    model: Model,
+    texts: list[str],
+    inverse: NDArray[np.intp],
+    *,
+    may_cut: bool,
+) -> tuple[list[NDArray[np.int32]], set[int]]:
+    """Tokenize distinct texts; refuse or cut those above the model's limit."""
+    limit = model.max_input_tokens
+    token_ids = await engine.tokenize(texts)
+    too_long = {position for position, ids in enumerate(token_ids) if len(ids) > limit}
+    if too_long and not may_cut:
+        position = min(too_long)
+        raise InputTooLong(
+            index=int(np.flatnonzero(inverse == position)[0]),
+            tokens=len(token_ids[position]),
+            max_tokens=limit,
+            model=model.name,
+        )
+    return [ids[:limit] for ids in token_ids], too_long
+
+
+async def _weigh(prepared: Prepared) -> list[SparseVector]:
+    """Weigh the terms of each distinct text, from the tokens that the engine embeds too."""
+    if prepared.terms is None:
+        return []
+    vectors = []
+    for position, ids in enumerate(prepared.token_ids):
+        vectors.append(prepared.terms.weigh(ids, prepared.purpose))
+        if position % WEIGHED_AT_ONCE == WEIGHED_AT_ONCE - 1:
+            await asyncio.sleep(0)
+    return vectors

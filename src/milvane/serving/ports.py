@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
+from milvane.domain.vectors import SparseVector
 
 
 class TextEngine(Protocol):
@@ -43,3 +44,23 @@ class TextEngine(Protocol):
         Raises:
             Overloaded: If the queue is full; nothing was computed.
         """
+
+
+class TermWeigher(Protocol):
+    """Makes the sparse vectors of one set of weights, from the ids that its engine makes."""
+
+    def weigh(self, token_ids: NDArray[np.int32], purpose: Purpose) -> SparseVector:
+        """
+        Turn a tokenized text into weighted terms; takes well under a millisecond.
+
+        Args:
+            token_ids: As the engine's `tokenize` returns them, or cut.
+
+            purpose: Which side of a comparison the text is on.
+
+        Returns:
+            Without terms if the text has none, such as punctuation alone.
+        """
+
+    def token_texts(self, indexes: NDArray[np.uint32]) -> list[str]:
+        """Say the terms of a vector in the tokenizer's spelling, in their order."""

@@ -16,14 +16,21 @@ from milvane.domain.errors import (
     InputTooLong,
     InvalidInput,
     ModelNotFound,
+    ModelNotServed,
+    NotFound,
     Overloaded,
     QuotaExceeded,
+    RateExceeded,
     ServiceError,
 )
 from milvane.domain.models import Model
 
 ALGORITHM = "<400> InternalError.Algo.InvalidParameter: "
 """How the hosted service begins what its models refuse; clients match on these texts."""
+
+
+class NotOffered(NotFound):
+    """The catalogue has the model, but this dialect does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,15 @@ TABLE: Mapping[ErrorKind, Row] = MappingProxyType(
     }
 )
 
-_MODEL_NOT_FOUND = Row(404, "model_not_found", "invalid_request_error")
+_SPECIAL_ROWS: Mapping[type[ServiceError], Row] = MappingProxyType(
+    {
+        ModelNotFound: Row(404, "model_not_found", "invalid_request_error"),
+        NotOffered: Row(404, "ModelNotFound", "invalid_request_error"),
+        ModelNotServed: Row(503, "ModelUnavailable", "server_error"),
+        RateExceeded: Row(429, "limit_requests", "limit_requests"),
+    }
+)
+"""Errors that clients tell apart from others of their kind."""
 
 _HTTP_CODES: Mapping[int, str] = MappingProxyType(
     {404: "not_found", 405: "method_not_allowed", 413: "BadRequest.TooLarge"}
@@ -67,7 +82,7 @@ _PARAMETERS: Mapping[str, str] = MappingProxyType(
 
 def row_of(error: ServiceError) -> Row:
     """Choose status, code and type."""
-    return _MODEL_NOT_FOUND if isinstance(error, ModelNotFound) else TABLE[error.kind]
+    return _SPECIAL_ROWS.get(type(error), TABLE[error.kind])
 
 
 def message_of(error: ServiceError, model: Model | None) -> str:

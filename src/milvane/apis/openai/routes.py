@@ -1,13 +1,12 @@
 """The routes of the OpenAI dialect, without the prefix they are mounted under."""
 
-import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from milvane.apis.connection import run_while_connected
 from milvane.apis.openai.translate import (
+    find_offered_model,
     model_card,
     parse_embeddings,
     render_embeddings,
@@ -20,6 +19,7 @@ from milvane.apis.openai.wire import (
     ModelCard,
     ModelList,
 )
+from milvane.apis.pieces import join_yielding
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import MODELS, find_model
 from milvane.serving.embedding import EmbeddingService
@@ -46,10 +46,13 @@ def openai_router(service: EmbeddingService, settings: ApisSettings) -> APIRoute
     async def create_embeddings(request: Request) -> Response:
         """Embed one text or several."""
         body = parse_embeddings(await request.body(), max_inputs=settings.max_inputs)
-        request.state.model = find_model(body.model)
+        inputs = len(body.input) if isinstance(body.input, list) else 1
+        request.state.model = find_offered_model(
+            body.model, inputs=inputs, are_limits_strict=settings.strict_limits
+        )
         embedded = await run_while_connected(request.receive, service.embed(to_request(body)))
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
-        return Response(await _join_yielding(pieces), media_type="application/json")
+        return Response(await join_yielding(pieces), media_type="application/json")
 
     @router.get("/models")
     async def list_models() -> ModelList:
@@ -62,12 +65,3 @@ def openai_router(service: EmbeddingService, settings: ApisSettings) -> APIRoute
         return model_card(find_model(name))
 
     return router
-
-
-async def _join_yielding(pieces: Iterator[bytes]) -> bytes:
-    """Collect pieces, letting other requests run between them."""
-    collected = []
-    for piece in pieces:
-        collected.append(piece)
-        await asyncio.sleep(0)
-    return b"".join(collected)

@@ -9,11 +9,11 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from milvane.apis.openai.errors import ALGORITHM
+from milvane.apis.openai.errors import ALGORITHM, NotOffered
 from milvane.apis.openai.wire import EmbeddingsBody, ModelCard, Serving
-from milvane.domain.catalogue import SERVED_BY
+from milvane.domain.catalogue import find_model, weights_of
 from milvane.domain.errors import InvalidInput
-from milvane.domain.models import Lane, Model, Purpose
+from milvane.domain.models import Lane, Model, Output, Purpose
 from milvane.serving.embedding import Embedded, EmbedRequest
 
 INTERACTIVE_INPUTS = 8
@@ -37,7 +37,7 @@ def parse_embeddings(content: bytes, *, max_inputs: int) -> EmbeddingsBody:
     except ValidationError as error:
         raise _refusal_of(error) from error
     if isinstance(body.input, list):
-        _check_count(len(body.input), max_inputs)
+        check_count(len(body.input), max_inputs)
     return body
 
 
@@ -50,7 +50,34 @@ def to_request(body: EmbeddingsBody) -> EmbedRequest:
         dimension=body.dimensions,
         purpose=Purpose(body.text_type or "document"),
         lane=choose_lane(len(texts)),
+        cut_long_inputs=body.truncate,
     )
+
+
+def find_offered_model(name: str, *, inputs: int, are_limits_strict: bool) -> Model:
+    """
+    Find a model that this dialect has.
+
+    Args:
+        name: Its exact name.
+
+        inputs: How many the request has.
+
+        are_limits_strict: Whether the contract's batch limit holds.
+
+    Raises:
+        ModelNotFound: If the catalogue has no such model.
+
+        NotOffered: If other APIs have it, and this one does not.
+
+        InvalidInput: If the request has more inputs than the contract allows, and that counts.
+    """
+    model = find_model(name)
+    if model.is_asynchronous or not model.is_text_only or Output.DENSE not in model.outputs:
+        raise NotOffered(f"Unsupported model {name} for OpenAI compatibility mode.")
+    if are_limits_strict:
+        check_count(inputs, model.max_batch_inputs)
+    return model
 
 
 def choose_lane(inputs: int) -> Lane:
@@ -81,10 +108,11 @@ def render_embeddings(
 
 def model_card(model: Model) -> ModelCard:
     """Describe a model, and say openly which weights serve it here."""
+    weights = weights_of(model)
     return ModelCard(
         id=model.name,
         milvane=Serving(
-            weights=SERVED_BY[model.name],
+            weights=weights.name if weights else None,
             description=model.description,
             dimensions=str(model.dimensions),
             default_dimension=model.default_dimension,
@@ -119,7 +147,8 @@ def _rest_of_answer(embedded: Embedded, body: EmbeddingsBody, request_id: str) -
     return rest
 
 
-def _check_count(inputs: int, max_inputs: int) -> None:
+def check_count(inputs: int, max_inputs: int) -> None:
+    """Refuse a request without inputs, or with too many."""
     if inputs == 0:
         raise InvalidInput(
             "Required input parameter missing from request.: input is an empty list",

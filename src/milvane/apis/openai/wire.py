@@ -27,6 +27,11 @@ class EmbeddingsBody(BaseModel):
         default=None,
         description="Why the texts are embedded: an extra of this server; document if absent.",
     )
+    truncate: bool | None = Field(
+        default=None,
+        description="Cut inputs above the model's limit instead of refusing them: an extra of "
+        "this server, which reports what it cut; as the operator set it if absent.",
+    )
 
 
 class Usage(BaseModel):
@@ -64,7 +69,9 @@ class EmbeddingsAnswer(BaseModel):
 class Serving(BaseModel):
     """What stands behind a model here: an extra of this server."""
 
-    weights: str = Field(description="The weights that really compute the vectors.")
+    weights: str | None = Field(
+        description="The weights that really compute the vectors; null if nothing here does."
+    )
     description: str
     dimensions: str
     default_dimension: int
