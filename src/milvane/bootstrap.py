@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName, find_model
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services

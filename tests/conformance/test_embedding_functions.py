@@ -388,3 +388,33 @@ def test_reserved_property_is_refused(client: MilvusClient, name: str) -> None:
     with pytest.raises(MilvusException, match="is reserved"):
         client.drop_collection_properties(name, ["milvane.functions"])
     assert client.describe_collection(name)["functions"]
+
+
+@pytest.mark.filterwarnings("ignore:.*is unsupported by Milvus 3.0")
+def test_function_may_be_added_altered_and_dropped(client: MilvusClient, name: str) -> None:
+    """A collection with its own vectors gets a model, another one, and none again."""
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("document", DataType.VARCHAR, max_length=200)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=1024)
+    index = client.prepare_index_params()
+    index.add_index("dense", index_type="AUTOINDEX", metric_type="COSINE")
+    client.create_collection(name, schema=schema, index_params=index)
+    client.insert(name, [{"id": 9, "document": "brought", "dense": [1.0] + [0.0] * 1023}])
+
+    client.add_collection_function(name, embedding())
+    insert_texts(client, name)
+    (hits,) = client.search(name, ["space travel"], anns_field="dense", limit=1)
+    assert hits[0]["id"] == 3
+    assert vectors_of(client, name, 9)[0][0] == 1.0, "rows that were there keep their vectors"
+
+    v3 = embedding(provider="aliyun_milvus", model_name="text-embedding-v3")
+    client.alter_collection_function(name, "embed", v3)
+    (function,) = client.describe_collection(name)["functions"]
+    assert function["params"]["model_name"] == "text-embedding-v3"
+
+    client.drop_collection_function(name, "embed")
+    assert not client.describe_collection(name)["functions"]
+    client.insert(name, [{"id": 10, "document": "brought", "dense": [0.0, 1.0] + [0.0] * 1022}])
+    with pytest.raises(MilvusException, match="requires a TEXT_EMBEDDING function"):
+        client.search(name, ["question"], anns_field="dense", limit=1)

@@ -14,7 +14,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from milvane.domain.errors import UpstreamRejected
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import CollectionNotFound
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.functions import EmbeddingFunction, FunctionRecord
 from milvane.gateway.translate.rows import ALLOW_OUTPUTS_KEY
 from milvane.gateway.translate.schemas import restore_functions
 
@@ -33,6 +33,21 @@ class Binding:
     def field(self, name: str) -> schema_pb2.FieldSchema:
         """Find a field of the schema by its name."""
         return next(field for field in self.schema.fields if field.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the upstream says of a collection, with its functions put back."""
+
+    schema: schema_pb2.CollectionSchema
+    record: FunctionRecord | None
+    allow_outputs: bool
+
+    def to_binding(self) -> Binding | None:
+        """Read the binding; none if the collection has no embedding function."""
+        if self.record is None:
+            return None
+        return Binding(self.schema, self.record.functions, self.record.revision, self.allow_outputs)
 
 
 class Bindings:
@@ -66,7 +81,8 @@ class Bindings:
             self._cached.move_to_end(key)
             return self._cached[key]
         epoch = self._epoch
-        binding = await _load(call, database, collection)
+        found = await describe(call, database=database, collection=collection)
+        binding = found.to_binding()
         if epoch == self._epoch:
             self._cached[key] = binding
             while len(self._cached) > self._max_cached:
@@ -79,12 +95,20 @@ class Bindings:
         self._cached.clear()
 
 
-async def _load(call: Call, database: str, collection: str) -> Binding | None:
+async def describe(call: Call, *, database: str, collection: str) -> Description:
+    """
+    Ask the upstream for a collection, in the name of a client.
+
+    Raises:
+        CollectionNotFound: If the upstream has no such collection.
+        UpstreamRejected: If the upstream will not describe it.
+    """
     request = milvus_pb2.DescribeCollectionRequest(db_name=database, collection_name=collection)
     reply = await call.forward(request.SerializeToString(), method="DescribeCollection")
-    description = milvus_pb2.DescribeCollectionResponse.FromString(reply)
-    _check(description.status, database=database, collection=collection)
-    return to_binding(description)
+    response = milvus_pb2.DescribeCollectionResponse.FromString(reply)
+    _check(response.status, database=database, collection=collection)
+    record = restore_functions(response)
+    return Description(response.schema, record, _allows_outputs(response))
 
 
 def _check(status: common_pb2.Status, *, database: str, collection: str) -> None:
@@ -95,17 +119,8 @@ def _check(status: common_pb2.Status, *, database: str, collection: str) -> None
         raise UpstreamRejected(status.reason or f"the upstream refused with code {code}")
 
 
-def to_binding(description: milvus_pb2.DescribeCollectionResponse) -> Binding | None:
-    """Read a binding from the upstream's description, which is changed to what clients see."""
-    record = restore_functions(description)
-    if record is None:
-        return None
-    return Binding(
-        schema=description.schema,
-        functions=record.functions,
-        revision=record.revision,
-        allow_outputs=any(
-            pair.key == ALLOW_OUTPUTS_KEY and pair.value.lower() == "true"
-            for pair in description.properties
-        ),
+def _allows_outputs(response: milvus_pb2.DescribeCollectionResponse) -> bool:
+    return any(
+        pair.key == ALLOW_OUTPUTS_KEY and pair.value.lower() == "true"
+        for pair in response.properties
     )

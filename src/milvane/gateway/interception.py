@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs import collections, searches, writes
+from milvane.gateway.rpcs import collections, functions, searches, writes
 from milvane.gateway.rpcs.services import Services
 
 Rewriter = Callable[[Call, Services], Awaitable[bytes]]
@@ -17,6 +17,9 @@ REWRITTEN: Mapping[str, Rewriter] = MappingProxyType(
         "DescribeCollection": collections.describe_collection,
         "BatchDescribeCollection": collections.batch_describe_collection,
         "AlterCollection": collections.alter_collection,
+        "AddCollectionFunction": functions.add_collection_function,
+        "AlterCollectionFunction": functions.alter_collection_function,
+        "DropCollectionFunction": functions.drop_collection_function,
         "Insert": writes.insert,
         "Upsert": writes.upsert,
         "Search": searches.search,

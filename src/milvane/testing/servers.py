@@ -67,8 +67,10 @@ class MilvaneProcess:
             if match := _READY.search(line):
                 self.grpc_uri, self.http_url = match["grpc"], match["http"]
                 return
-        tail = self.log.read_text()[-4000:]
-        raise RuntimeError(f"the server ended with status {self._process.wait()}:\n{tail}")
+        status = self._wait(timeout_s=30)
+        raise RuntimeError(
+            f"the server ended with status {status}:\n{self.log.read_text()[-4000:]}"
+        )
 
     def kill(self) -> None:
         """End the process as a crash would."""

@@ -1,0 +1,70 @@
+"""Adding, altering and dropping embedding functions of collections that exist."""
+
+from __future__ import annotations
+
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+from milvane.gateway.bindings import Description, describe
+from milvane.gateway.calls import Call
+from milvane.gateway.rpcs.services import Services
+from milvane.gateway.translate.alterations import add_function, alter_function, drop_function
+from milvane.gateway.translate.functions import PROPERTY_KEY, FunctionRecord, encode_record
+
+
+async def add_collection_function(call: Call, services: Services) -> bytes:
+    """Bind a model to fields that are there."""
+    request = call.parse(milvus_pb2.AddCollectionFunctionRequest)
+    found = await _describe(call, request)
+    record = add_function(
+        found.record,
+        found.schema,
+        request.functionSchema,
+        revision=services.next_revision(),
+    )
+    return await _keep(call, request, record)
+
+
+async def alter_collection_function(call: Call, services: Services) -> bytes:
+    """Bind other fields or another model under the same name."""
+    request = call.parse(milvus_pb2.AlterCollectionFunctionRequest)
+    found = await _describe(call, request)
+    record = alter_function(
+        found.record,
+        found.schema,
+        request.function_name,
+        request.functionSchema,
+        revision=services.next_revision(),
+    )
+    return await _keep(call, request, record)
+
+
+async def drop_collection_function(call: Call, services: Services) -> bytes:
+    """Let go of a model; the fields stay."""
+    request = call.parse(milvus_pb2.DropCollectionFunctionRequest)
+    found = await _describe(call, request)
+    record = drop_function(
+        found.record, found.schema, request.function_name, revision=services.next_revision()
+    )
+    if record is None:
+        return common_pb2.Status().SerializeToString()
+    return await _keep(call, request, record)
+
+
+async def _describe(call: Call, request: milvus_pb2.DropCollectionFunctionRequest) -> Description:
+    return await describe(
+        call, database=call.database(request.db_name), collection=request.collection_name
+    )
+
+
+async def _keep(
+    call: Call, request: milvus_pb2.DropCollectionFunctionRequest, record: FunctionRecord
+) -> bytes:
+    """Write the record to the upstream; its reply is a status, as ours has to be."""
+    change = milvus_pb2.AlterCollectionRequest(
+        db_name=request.db_name, collection_name=request.collection_name
+    )
+    if record.functions:
+        change.properties.add(key=PROPERTY_KEY, value=encode_record(record))
+    else:
+        change.delete_keys.append(PROPERTY_KEY)
+    return await call.forward(change.SerializeToString(), method="AlterCollection")
