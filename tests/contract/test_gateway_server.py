@@ -1,0 +1,337 @@
+"""The gateway between a raw gRPC client and a loopback upstream that keeps every byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+
+from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.gateway.bindings import Bindings
+from milvane.gateway.calls import SERVICE
+from milvane.gateway.interception import REWRITTEN
+from milvane.gateway.rpcs.services import Services
+from milvane.gateway.server import GatewayServer, MilvusHandler
+from milvane.gateway.settings import GatewaySettings
+from milvane.instances.upstream import Upstream
+from milvane.serving.embedding import EmbeddingService
+from milvane.serving.settings import ServingSettings
+from milvane.testing.engines import HashingEngine
+
+METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods
+PASSED = sorted(
+    method.name
+    for method in METHODS
+    if method.name not in REWRITTEN and not (method.client_streaming or method.server_streaming)
+)
+
+
+@dataclass
+class Recorder(grpc.GenericRpcHandler):
+    """An upstream that answers every call with a canned reply, and remembers what it was sent."""
+
+    calls: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    replies: dict[str, bytes] = field(default_factory=dict)
+    refusals: dict[str, tuple[grpc.StatusCode, str]] = field(default_factory=dict)
+    holding: set[str] = field(default_factory=set)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Handle any method."""
+        name = details.method.rpartition("/")[2]
+        if name in {"CreateReplicateStream", "DumpMessages"}:
+            return grpc.stream_stream_rpc_method_handler(self._echo)
+
+        async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            self.calls.append((details.method, request, dict(context.invocation_metadata())))
+            if name in self.refusals:
+                await context.abort(*self.refusals[name])
+            if name in self.holding:
+                await self._hold()
+            return self.replies.get(name, b"\x0a\x00")
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    async def _hold(self) -> None:
+        self.held.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def _echo(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request[::-1]
+
+
+@dataclass
+class Loopback:
+    """Where the upstream listens."""
+
+    target: str
+    name: str = "the upstream"
+
+    async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
+        """Say it at once."""
+        return self.target
+
+
+@dataclass
+class Bench:
+    """A client's channel to a gateway, and what is behind it."""
+
+    channel: grpc.aio.Channel
+    upstream: Recorder
+    engine: HashingEngine
+    stop_upstream: grpc.aio.Server
+
+    async def call(self, name: str, request: bytes = b"", **metadata: str) -> bytes:
+        """Call an RPC with bytes."""
+        method = name if name.startswith("/") else SERVICE + name
+        return await self.channel.unary_unary(method)(
+            request, metadata=tuple(metadata.items()), timeout=10
+        )
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Put a gateway between a raw client and a recorder."""
+    async with a_bench() as bench:
+        yield bench
+
+
+@asynccontextmanager
+async def a_bench(max_message_bytes: int = 1 << 20) -> AsyncIterator[Bench]:
+    """Build the bench with a limit on messages."""
+    recorder, engine = Recorder(), HashingEngine()
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((recorder,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    services = Services(
+        embedding=EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings()),
+        bindings=Bindings(max_cached=10),
+        next_revision=iter(range(1, 1000)).__next__,
+    )
+    settings = GatewaySettings(max_message_bytes=max_message_bytes, drain_timeout_s=0.5)
+    async with (
+        Upstream(Loopback(f"127.0.0.1:{port}"), wait_for_restart_s=1) as upstream,
+        GatewayServer(
+            MilvusHandler(upstream, services), settings, host="127.0.0.1", port=0
+        ) as gateway,
+        grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
+    ):
+        yield Bench(channel, recorder, engine, server)
+    await server.stop(None)
+
+
+def described(**functions: str) -> bytes:
+    """Describe a collection `articles` as an upstream that was given its functions."""
+    schema = schema_pb2.CollectionSchema(name="articles")
+    schema.fields.add(name="id", data_type=schema_pb2.DataType.Int64, is_primary_key=True)
+    text = schema.fields.add(name="document", data_type=schema_pb2.DataType.VarChar)
+    text.type_params.add(key="max_length", value="100")
+    vector = schema.fields.add(name="dense", data_type=schema_pb2.DataType.FloatVector)
+    vector.type_params.add(key="dim", value="1024")
+    response = milvus_pb2.DescribeCollectionResponse(schema=schema)
+    for key, value in functions.items():
+        response.properties.add(key=key.replace("_", "."), value=value)
+    return response.SerializeToString()
+
+
+async def with_function(bench: Bench) -> None:
+    """Create `articles` with a function, and let the upstream describe it."""
+    description = milvus_pb2.DescribeCollectionResponse.FromString(described())
+    schema = description.schema
+    function = schema.functions.add(
+        name="embed",
+        type=schema_pb2.FunctionType.TextEmbedding,
+        input_field_names=["document"],
+        output_field_names=["dense"],
+    )
+    function.params.add(key="provider", value="aliyun_milvus")
+    function.params.add(key="model_name", value="text-embedding-v4")
+    creation = milvus_pb2.CreateCollectionRequest(
+        collection_name="articles", schema=schema.SerializeToString()
+    )
+    bench.upstream.replies["CreateCollection"] = b""
+    await bench.call("CreateCollection", creation.SerializeToString())
+    stored = milvus_pb2.CreateCollectionRequest.FromString(bench.upstream.calls[-1][1])
+    description.properties.extend(stored.properties)
+    del schema.functions[:]
+    bench.upstream.replies["DescribeCollection"] = description.SerializeToString()
+
+
+def a_write(*texts: str, revision: int = 0) -> bytes:
+    """Insert these texts into `articles`."""
+    request = milvus_pb2.InsertRequest(
+        collection_name="articles", num_rows=len(texts), schema_timestamp=revision
+    )
+    ids = request.fields_data.add(field_name="id", type=schema_pb2.DataType.Int64)
+    ids.scalars.long_data.data.extend(range(len(texts)))
+    column = request.fields_data.add(field_name="document", type=schema_pb2.DataType.VarChar)
+    column.scalars.string_data.data.extend(texts)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize("name", PASSED)
+async def test_call_that_is_not_ours_passes_as_the_same_bytes(bench: Bench, name: str) -> None:
+    """Neither the request nor the reply is decoded, so they need not even be messages."""
+    bench.upstream.replies[name] = b"\xff\xfereply\x00"
+    assert await bench.call(name, b"\xffnot a message\x00") == b"\xff\xfereply\x00"
+    assert bench.upstream.calls[0][:2] == (SERVICE + name, b"\xffnot a message\x00")
+
+
+@pytest.mark.parametrize("method", [f"{SERVICE}InventedNextYear", "/grpc.health.v1.Health/Check"])
+async def test_unknown_call_passes_as_well(bench: Bench, method: str) -> None:
+    """What the protocol does not have yet is the upstream's to know."""
+    await bench.call(method, b"abc")
+    assert bench.upstream.calls[0][:2] == (method, b"abc")
+
+
+async def test_stream_passes_in_both_directions(bench: Bench) -> None:
+    """The streaming calls keep their shape."""
+    call = bench.channel.stream_stream(f"{SERVICE}CreateReplicateStream")(iter([b"ab", b"cd"]))
+    assert [reply async for reply in call] == [b"ba", b"dc"]
+
+
+async def test_metadata_is_passed_on(bench: Bench) -> None:
+    """Who asks, and for which database, reaches the upstream."""
+    await bench.call("HasCollection", authorization="cm9vdDpNaWx2dXM=", dbname="second")
+    metadata = bench.upstream.calls[0][2]
+    assert (metadata["authorization"], metadata["dbname"]) == ("cm9vdDpNaWx2dXM=", "second")
+
+
+async def test_refusal_of_the_upstream_is_passed_on(bench: Bench) -> None:
+    """Its status and words arrive as they are."""
+    bench.upstream.refusals["FlushAll"] = (grpc.StatusCode.UNIMPLEMENTED, "not here")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await bench.call("FlushAll")
+    assert (caught.value.code(), caught.value.details()) == (
+        grpc.StatusCode.UNIMPLEMENTED,
+        "not here",
+    )
+
+
+async def test_missing_upstream_is_a_retriable_status(bench: Bench) -> None:
+    """Clients try again on UNAVAILABLE."""
+    await bench.stop_upstream.stop(None)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await bench.call("HasCollection")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_caller_that_leaves_ends_the_upstreams_work(bench: Bench) -> None:
+    """A cancelled call is cancelled all the way."""
+    bench.upstream.holding.add("Query")
+    call = asyncio.create_task(bench.call("Query"))
+    await asyncio.wait_for(bench.upstream.held.wait(), 5)
+    call.cancel()
+    await asyncio.wait_for(bench.upstream.cancelled.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(REWRITTEN) - {"DescribeCollection", "BatchDescribeCollection"})
+)
+async def test_damaged_message_is_refused_in_a_reply(bench: Bench, name: str) -> None:
+    """The server says what it could not read, in the reply's own status, and lives."""
+    reply = await bench.call(name, b"\xff\xff\xff\xff")
+    descriptor = next(method for method in METHODS if method.name == name).output_type
+    if descriptor.name == "Status":
+        status = common_pb2.Status.FromString(reply)
+    else:
+        status = getattr(milvus_pb2, descriptor.name).FromString(reply).status
+    assert status.code == 65535
+    assert "cannot be decoded" in status.reason
+    assert not bench.upstream.calls
+
+
+async def test_oversized_message_is_refused(bench: Bench) -> None:
+    """The limit holds before the message is taken in, and the server lives."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await bench.call("HasCollection", b"x" * (2 << 20))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await bench.call("HasCollection", b"x")
+
+
+async def test_rows_of_a_plain_collection_pass_as_the_same_bytes(bench: Bench) -> None:
+    """Without a function an insert is not rewritten, only looked up once."""
+    bench.upstream.replies["DescribeCollection"] = described()
+    request = a_write("one") + b"\xca\x3e\x03new"  # a field that no protocol has yet
+    for _ in range(2):
+        await bench.call("Insert", request)
+    names = [call[0].rpartition("/")[2] for call in bench.upstream.calls]
+    assert names == ["DescribeCollection", "Insert", "Insert"]
+    assert bench.upstream.calls[-1][1] == request
+    assert bench.engine.embedded_texts == 0
+
+
+async def test_rows_with_text_get_their_vectors(bench: Bench) -> None:
+    """The client's bytes go on in front, the vectors of the distinct texts behind them."""
+    await with_function(bench)
+    request = a_write("one", "two", "one")
+    await bench.call("Insert", request)
+    sent = bench.upstream.calls[-1][1]
+    assert sent.startswith(request)
+    vectors = milvus_pb2.InsertRequest.FromString(sent).fields_data[2].vectors
+    data = vectors.float_vector.data
+    assert (vectors.dim, len(data)) == (1024, 3 * 1024)
+    assert data[:1024] == data[2048:]
+    assert data[:1024] != data[1024:2048]
+    assert bench.engine.embedded_texts == 2
+
+
+@pytest.mark.parametrize("texts", [("good", ""), ("good", "x" * 101)])
+async def test_refused_rows_cost_nothing(bench: Bench, texts: tuple[str, ...]) -> None:
+    """Nothing is embedded, and nothing reaches the upstream."""
+    await with_function(bench)
+    before = len(bench.upstream.calls)
+    reply = milvus_pb2.MutationResult.FromString(await bench.call("Insert", a_write(*texts)))
+    assert reply.status.code == 65535
+    names = [call[0].rpartition("/")[2] for call in bench.upstream.calls[before:]]
+    assert names == ["DescribeCollection"]
+    assert bench.engine.embedded_texts == 0
+
+
+async def test_rows_for_another_revision_are_refused(bench: Bench) -> None:
+    """A client whose schema is old is told to refresh it."""
+    await with_function(bench)
+    reply = await bench.call("Insert", a_write("one", revision=12345))
+    status = milvus_pb2.MutationResult.FromString(reply).status
+    assert status.error_code == common_pb2.ErrorCode.SchemaMismatch
+    assert bench.engine.embedded_texts == 0
+
+
+async def test_missing_collection_is_told_before_anything_else(bench: Bench) -> None:
+    """The words are Milvus's, with database and collection."""
+    bench.upstream.replies["DescribeCollection"] = milvus_pb2.DescribeCollectionResponse(
+        status=common_pb2.Status(code=100, reason="gone")
+    ).SerializeToString()
+    reply = await bench.call("Insert", a_write("one"), dbname="second")
+    status = milvus_pb2.MutationResult.FromString(reply).status
+    assert status.code == 100
+    assert status.reason == "collection not found[database=second][collection=articles]"
+
+
+async def test_change_of_the_schema_is_seen_by_the_next_call(bench: Bench) -> None:
+    """After a call that may change a schema, what was known is asked for again."""
+    bench.upstream.replies["DescribeCollection"] = described()
+    await bench.call("Insert", a_write("one"))
+    bench.upstream.replies["DropCollection"] = b""
+    await bench.call("DropCollection")
+    await bench.call("Insert", a_write("one"))
+    names = [call[0].rpartition("/")[2] for call in bench.upstream.calls]
+    assert names == [
+        "DescribeCollection",
+        "Insert",
+        "DropCollection",
+        "DescribeCollection",
+        "Insert",
+    ]
