@@ -1,0 +1,466 @@
+"""
+The folder of files: content on disk, facts in SQL.
+
+A file's content is written beside the folder's other files under a name that nobody asks for, made
+durable, renamed to the file's id, and only then recorded. What a crash leaves is unrecorded, and
+`sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from io import BufferedWriter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+from typing_extensions import Self
+
+from milvane.domain.errors import (
+    Conflict,
+    FileTooLarge,
+    NotFound,
+    QuotaExceeded,
+    UpstreamUnavailable,
+)
+from milvane.domain.files import (
+    FileId,
+    FilePage,
+    FilePurpose,
+    FileQuery,
+    StoredFile,
+    parse_file_id,
+    shown_name,
+)
+from milvane.storage.database import Database
+from milvane.storage.settings import StorageSettings
+from milvane.storage.tables import FILES, UPLOAD_GRANTS
+
+LOG = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+_BUFFER_BYTES = 1024 * 1024
+_ABANDONED_S = 24 * 3600.0
+"""No upload takes longer; what has not been written to for that long is left from a crash."""
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that is being written."""
+
+    path: Path
+    name: str
+    purpose: FilePurpose
+    expires_at: datetime | None = None
+    key: str | None = None
+
+
+class FileStore:
+    """Keeps files between calls and between processes."""
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        settings: StorageSettings,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        """
+        Describe a store; `prepare` makes it ready.
+
+        Args:
+            database: Open before anything is called.
+
+            folder: Where content is kept; nothing else may be in it.
+
+            settings: Limits.
+
+            clock: The time of day.
+        """
+        self._database = database
+        self._folder = folder
+        self._drafts = folder / "incoming"
+        self._settings = settings
+        self._clock = clock
+
+    async def prepare(self) -> None:
+        """Make the folder and remove what crashes and the past have left in it."""
+        self._drafts.mkdir(parents=True, exist_ok=True)
+        await self.sweep()
+
+    def path_of(self, file: StoredFile) -> Path:
+        """Say where a file's content is; it may be read for as long as the file is not deleted."""
+        if parse_file_id(file.id) is None:
+            raise ValueError(f"{file.id!r} is not a file id")
+        return self._folder / file.id
+
+    def receive(
+        self,
+        name: str,
+        purpose: FilePurpose,
+        *,
+        max_bytes: int | None = None,
+        expires_at: datetime | None = None,
+        key: str | None = None,
+    ) -> Incoming:
+        """
+        Begin to take in a file whose content arrives in pieces.
+
+        Args:
+            name: What its owner calls it.
+
+            purpose: What it is for.
+
+            max_bytes: A limit below the general one, if any.
+
+            expires_at: When it ends to exist; none to keep it.
+
+            key: Its place in the upload area, if it has one.
+
+        Returns:
+            A context; the file exists once `complete` has returned, else nothing is left of it.
+        """
+        limit = self._settings.max_file_bytes
+        return Incoming(
+            self,
+            self.draft(name, purpose, expires_at=expires_at, key=key),
+            max_bytes=limit if max_bytes is None else min(max_bytes, limit),
+        )
+
+    def draft(
+        self,
+        name: str,
+        purpose: FilePurpose,
+        *,
+        expires_at: datetime | None = None,
+        key: str | None = None,
+    ) -> Draft:
+        """Name a file that is going to be written; `seal` and `record` make it one."""
+        path = self._drafts / secrets.token_hex(16)
+        return Draft(path, shown_name(name), purpose, expires_at, key)
+
+    def seal(self, draft: Draft, *, sha256: str, size_bytes: int) -> StoredFile:
+        """
+        Make a written draft durable under its id. Blocks; nothing is recorded yet.
+
+        Raises:
+            UpstreamUnavailable: If the disk is full.
+        """
+        file = StoredFile(
+            id=FileId(f"file-{draft.purpose.value}-{secrets.token_hex(16)}"),
+            name=draft.name,
+            purpose=draft.purpose,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            created_at=self._clock(),
+            expires_at=draft.expires_at,
+            key=draft.key,
+        )
+        try:
+            sync(draft.path)
+            draft.path.replace(self.path_of(file))
+            sync(self._folder)
+        except OSError as error:
+            raise _disk_failure(error) from error
+        return file
+
+    async def add(self, file: StoredFile) -> StoredFile:
+        """
+        Record a sealed file, unless the store is full.
+
+        Raises:
+            QuotaExceeded: If there are too many files or bytes already.
+            Conflict: If another content has the same key.
+        """
+        try:
+            return await self._database.write(partial(self._add, file))
+        except (QuotaExceeded, Conflict):  # after any other failure it may have been recorded
+            await self._database.run(partial(self.path_of(file).unlink, missing_ok=True))
+            raise
+
+    async def find(self, file_id: str) -> StoredFile:
+        """
+        Look a file up.
+
+        Raises:
+            NotFound: If there is none, or its time is over.
+        """
+        file = await self._database.read(partial(read_file, FILES.c.id == file_id))
+        if file is None or file.is_expired(self._clock()):
+            raise NotFound(f"no file {file_id!r}")
+        return file
+
+    async def find_key(self, key: str) -> StoredFile:
+        """
+        Look up a file of the upload area.
+
+        Raises:
+            NotFound: If there is none, or its time is over.
+        """
+        file = await self._database.read(partial(read_file, FILES.c.key == key))
+        if file is None or file.is_expired(self._clock()):
+            raise NotFound(f"no uploaded file {key!r}; uploads are kept for a limited time")
+        return file
+
+    async def list_files(self, query: FileQuery) -> FilePage:
+        """
+        List files, newest first.
+
+        Raises:
+            NotFound: If the file to begin after does not exist.
+        """
+        after = None if query.after is None else await self.find(query.after)
+        return await self._database.read(partial(_list, query, after, self._clock()))
+
+    async def delete(self, file_id: str) -> None:
+        """
+        Forget a file, then remove its content.
+
+        Raises:
+            NotFound: If there is none.
+        """
+        file = await self.find(file_id)
+        await self._database.write(
+            lambda connection: connection.execute(delete(FILES).where(FILES.c.id == file.id))
+        )
+        await self._database.run(partial(self.path_of(file).unlink, missing_ok=True))
+
+    async def grant_upload(self, expires_at: datetime) -> tuple[str, str]:
+        """
+        Open a folder of the upload area for a while.
+
+        Returns:
+            The folder, and the signature that proves the grant; neither can be guessed.
+        """
+        day = self._clock().strftime("%Y-%m-%d")
+        folder = f"dashscope-instant/{secrets.token_hex(16)}/{day}/{secrets.token_hex(16)}"
+        row = {"folder": folder, "signature": secrets.token_hex(32), "expires_at": expires_at}
+        await self._database.write(
+            lambda connection: connection.execute(insert(UPLOAD_GRANTS).values(row))
+        )
+        return folder, str(row["signature"])
+
+    async def may_upload(self, folder: str, signature: str) -> bool:
+        """Say whether a folder of the upload area is open to who has this signature."""
+        granted = await self._database.read(
+            lambda connection: connection.execute(
+                select(UPLOAD_GRANTS.c.signature).where(
+                    UPLOAD_GRANTS.c.folder == folder, UPLOAD_GRANTS.c.expires_at > self._clock()
+                )
+            ).scalar_one_or_none()
+        )
+        return granted is not None and secrets.compare_digest(granted.encode(), signature.encode())
+
+    async def sweep(self) -> None:
+        """Remove expired files, and content that no record knows."""
+        now = self._clock()
+        await self._database.write(partial(_forget_expired, now))
+        recorded = await self._database.read(
+            lambda connection: set(connection.execute(select(FILES.c.id)).scalars())
+        )
+        await self._database.run(partial(self._remove_unrecorded, recorded))
+
+    def _add(self, file: StoredFile, connection: Connection) -> StoredFile:
+        count, total_bytes = connection.execute(
+            select(func.count(), func.coalesce(func.sum(FILES.c.size_bytes), 0))
+        ).one()
+        settings = self._settings
+        if count >= settings.max_files or total_bytes + file.size_bytes > settings.max_total_bytes:
+            raise QuotaExceeded(
+                f"the store is full: {count} files, {total_bytes} bytes. Delete some, or have the "
+                "operator raise storage.max_files or storage.max_total_bytes",
+                retry_after_s=60,
+            )
+        try:
+            with connection.begin_nested():
+                record(connection, file)
+        except IntegrityError:
+            present = read_file(FILES.c.key == file.key, connection)
+            if present is None or present.sha256 != file.sha256:
+                raise Conflict(f"another file has been uploaded as {file.key!r}") from None
+            self.path_of(file).unlink(missing_ok=True)
+            return present
+        return file
+
+    def _remove_unrecorded(self, recorded: set[str]) -> None:
+        oldest = time.time() - _ABANDONED_S
+        for path in (*self._folder.glob("file-*"), *self._drafts.iterdir()):
+            if path.name not in recorded:
+                with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+
+
+class Incoming:
+    """A file that arrives: use as a context, write pieces, and complete."""
+
+    def __init__(self, store: FileStore, draft: Draft, *, max_bytes: int) -> None:
+        self._store = store
+        self._draft = draft
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._size_bytes = 0
+        self._digest = hashlib.sha256()
+        self._file: BufferedWriter | None = None
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """How to run what blocks."""
+        return self._store._database.run  # noqa: SLF001 - one module, two classes
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove what has been written, unless it became a file."""
+        await self.run(self._discard)
+
+    async def write(self, piece: bytes) -> None:
+        """
+        Take the next bytes.
+
+        Raises:
+            FileTooLarge: If there are more of them than allowed.
+            UpstreamUnavailable: If the disk is full.
+        """
+        self._size_bytes += len(piece)
+        if self._size_bytes > self._max_bytes:
+            raise FileTooLarge(max_bytes=self._max_bytes)
+        self._buffer += piece
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await self.run(self._flush)
+
+    async def complete(self) -> StoredFile:
+        """
+        End the content; the file exists from now on.
+
+        Raises:
+            QuotaExceeded: If the store is full.
+        """
+        return await self._store.add(await self.run(self._seal))
+
+    def _flush(self) -> None:
+        try:
+            if self._file is None:
+                self._file = self._draft.path.open("xb")
+            self._file.write(self._buffer)
+        except OSError as error:
+            raise _disk_failure(error) from error
+        self._digest.update(self._buffer)
+        self._buffer.clear()
+
+    def _seal(self) -> StoredFile:
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+        return self._store.seal(
+            self._draft, sha256=self._digest.hexdigest(), size_bytes=self._size_bytes
+        )
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._draft.path.unlink(missing_ok=True)
+
+
+def record(connection: Connection, file: StoredFile) -> None:
+    """Write a sealed file's facts, as a part of a transaction."""
+    connection.execute(
+        insert(FILES).values(
+            id=file.id,
+            key=file.key,
+            name=file.name,
+            purpose=file.purpose.value,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            created_at=file.created_at,
+            expires_at=file.expires_at,
+        )
+    )
+
+
+def read_file(condition: ColumnElement[bool], connection: Connection) -> StoredFile | None:
+    """Read one file's facts, as a part of a transaction."""
+    row = connection.execute(select(FILES).where(condition)).one_or_none()
+    return None if row is None else _file_of(row)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's entries, written to the disk itself."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _file_of(row: Row[Any]) -> StoredFile:
+    return StoredFile(
+        id=FileId(row.id),
+        name=row.name,
+        purpose=FilePurpose(row.purpose),
+        size_bytes=row.size_bytes,
+        sha256=row.sha256,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        key=row.key,
+    )
+
+
+def _list(
+    query: FileQuery, after: StoredFile | None, now: datetime, connection: Connection
+) -> FilePage:
+    listed = select(FILES).where(
+        FILES.c.purpose.in_([purpose.value for purpose in query.purposes]),
+        or_(FILES.c.expires_at.is_(None), FILES.c.expires_at > now),
+    )
+    if after is not None:
+        created_at = FILES.c.created_at
+        listed = listed.where(
+            or_(
+                created_at < after.created_at,
+                and_(created_at == after.created_at, FILES.c.id < after.id),
+            )
+        )
+    listed = listed.order_by(FILES.c.created_at.desc(), FILES.c.id.desc()).limit(query.limit + 1)
+    files = _files_of(connection.execute(listed))
+    return FilePage(files[: query.limit], has_more=len(files) > query.limit)
+
+
+def _files_of(rows: Iterable[Row[Any]]) -> tuple[StoredFile, ...]:
+    return tuple(_file_of(row) for row in rows)
+
+
+def _forget_expired(now: datetime, connection: Connection) -> None:
+    # Their content goes as unrecorded content does, a day later: somebody may still be reading it.
+    for table in (FILES, UPLOAD_GRANTS):
+        connection.execute(delete(table).where(table.c.expires_at <= now))
+
+
+def _disk_failure(error: OSError) -> UpstreamUnavailable:
+    LOG.error("cannot write a file: %s", error)
+    return UpstreamUnavailable(f"the file cannot be stored: {error.strerror}")
