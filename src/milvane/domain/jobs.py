@@ -9,7 +9,7 @@ from enum import Enum
 from typing import NewType
 
 from milvane.domain.files import FileId, FilePurpose
-from milvane.domain.models import ModelName, Purpose
+from milvane.domain.models import Purpose
 
 JobId = NewType("JobId", str)
 
@@ -46,12 +46,6 @@ class JobState(Enum):
 
 
 _FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED})
-
-ASYNC_TEXT_MODELS: Mapping[str, ModelName] = {
-    "text-embedding-async-v1": ModelName("text-embedding-v1"),
-    "text-embedding-async-v2": ModelName("text-embedding-v2"),
-}
-"""Models that are only offered as tasks, and the catalogue's model with the same contract."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,8 @@ def change_state(
     if moved.rowcount == 0:
         read_checkpoint(connection, lease)
         return False
+    if new.is_final:
+        connection.execute(delete(JOB_PAGES).where(JOB_PAGES.c.job_id == lease.job_id))
     return True
 
 
@@ -298,19 +300,21 @@ def finish(
     *,
     output: StoredFile | None,
     errors: StoredFile | None,
+    pages: int,
     now: datetime,
 ) -> bool:
-    """End a held job with its files, all at once; see `change_state` for the rest."""
+    """End a held job with the files of so many pages; see `change_state` for the rest."""
     files = {
         "output_file_id": output and output.id,
         "error_file_id": errors and errors.id,
     }
+    if read_checkpoint(connection, lease).pages != pages:
+        return False
     if not change_state(connection, lease, old, new, ended_at=now, **files):
         return False
     for file in (output, errors):
         if file is not None:
             record(connection, file)
-    connection.execute(delete(JOB_PAGES).where(JOB_PAGES.c.job_id == lease.job_id))
     return True
 
 

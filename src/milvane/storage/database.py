@@ -80,9 +80,17 @@ class Database:
         """
         Run a function in a transaction; committed if it returns, undone if it raises.
 
-        A caller that is cancelled meanwhile does not know which of the two happened.
+        A caller that is cancelled meanwhile learns of it when the transaction has ended; which of
+        the two happened it does not learn.
         """
-        return await self.run(partial(self._transact, work, read_only=False))
+        transaction = asyncio.ensure_future(
+            self.run(partial(self._transact, work, read_only=False))
+        )
+        try:
+            return await asyncio.shield(transaction)
+        finally:
+            if not transaction.done():
+                await asyncio.wait([transaction])
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run what waits for a disk in the same executor."""
