@@ -20,12 +20,14 @@ from milvane.apis.listener import HttpListener
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
+from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
 from milvane.instances.upstream import Upstream
+from milvane.serving.access import Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.settings import Settings, weights_dir
@@ -95,16 +97,19 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             Upstream(lite, wait_for_restart_s=settings.lite.wait_for_restart_s)
         )
         await _warm(engines.values())
-        handler = MilvusHandler(
+        dispatcher = Dispatcher(
             upstream,
             Services(
                 embedding=embedding,
                 bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
                 next_revision=next_revision,
             ),
+            Authenticator(settings.access),
         )
         gateway = await stack.enter_async_context(
-            GatewayServer(handler, settings.gateway, host=server.host, port=server.grpc_port)
+            GatewayServer(
+                MilvusHandler(dispatcher), settings.gateway, host=server.host, port=server.grpc_port
+            )
         )
         condition.reasons.append(lambda: _unready_reason(lite))
         condition.starting = False

@@ -31,6 +31,7 @@ from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import default_folder
 from milvane.instances.settings import LiteSettings
 from milvane.sections import Section
+from milvane.serving.access import AccessSettings
 from milvane.serving.settings import ServingSettings
 
 ENVIRONMENT_PREFIX = "MILVANE_"
@@ -94,6 +95,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     apis: ApisSettings = ApisSettings()
     gateway: GatewaySettings = GatewaySettings()
+    access: AccessSettings = AccessSettings()
     serving: ServingSettings = ServingSettings()
     inference: InferenceSettings = InferenceSettings()
     lite: LiteSettings = LiteSettings()

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
+from pydantic import SecretStr
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
+from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.interception import REWRITTEN
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.settings import GatewaySettings
 from milvane.instances.upstream import Upstream
+from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine
 
+OPEN = AccessSettings()
 METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods
 PASSED = sorted(
     method.name
@@ -108,8 +113,8 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def a_bench(max_message_bytes: int = 1 << 20) -> AsyncIterator[Bench]:
-    """Build the bench with a limit on messages."""
+async def a_bench(access: AccessSettings = OPEN) -> AsyncIterator[Bench]:
+    """Build the bench with a gateway that lets these in."""
     recorder, engine = Recorder(), HashingEngine()
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((recorder,))
@@ -120,11 +125,14 @@ async def a_bench(max_message_bytes: int = 1 << 20) -> AsyncIterator[Bench]:
         bindings=Bindings(max_cached=10),
         next_revision=iter(range(1, 1000)).__next__,
     )
-    settings = GatewaySettings(max_message_bytes=max_message_bytes, drain_timeout_s=0.5)
+    settings = GatewaySettings(max_message_bytes=1 << 20, drain_timeout_s=0.5)
     async with (
         Upstream(Loopback(f"127.0.0.1:{port}"), wait_for_restart_s=1) as upstream,
         GatewayServer(
-            MilvusHandler(upstream, services), settings, host="127.0.0.1", port=0
+            MilvusHandler(Dispatcher(upstream, services, Authenticator(access))),
+            settings,
+            host="127.0.0.1",
+            port=0,
         ) as gateway,
         grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
     ):
@@ -335,3 +343,45 @@ async def test_change_of_the_schema_is_seen_by_the_next_call(bench: Bench) -> No
         "DescribeCollection",
         "Insert",
     ]
+
+
+CLOSED = AccessSettings(users={"root": SecretStr("Milvus")}, api_keys=[SecretStr("key-1")])
+
+
+@pytest.mark.parametrize("token", ["root:Milvus", "key-1"])
+async def test_who_is_known_is_let_in(token: str) -> None:
+    """Users and keys are sent as Milvus's clients send them."""
+    async with a_bench(CLOSED) as bench:
+        await bench.call("HasCollection", authorization=base64.b64encode(token.encode()).decode())
+    assert len(bench.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["HasCollection", "Insert", "InventedNextYear"])
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({}, "missing authorization in header"),
+        ({"authorization": "root:Milvus"}, "invalid token format"),
+        ({"authorization": base64.b64encode(b"root:no").decode()}, "auth check failure"),
+    ],
+)
+async def test_who_is_not_known_is_refused_at_once(
+    name: str, metadata: dict[str, str], words: str
+) -> None:
+    """Nothing is looked up, embedded or passed on; clients do not try again."""
+    async with a_bench(CLOSED) as bench:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await bench.call(name, a_write("text"), **metadata)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert words in caught.value.details()
+    assert not bench.upstream.calls
+    assert bench.engine.embedded_texts == 0
+
+
+async def test_stream_needs_credentials_as_well() -> None:
+    """No call is left out."""
+    async with a_bench(CLOSED) as bench:
+        call = bench.channel.stream_stream(f"{SERVICE}CreateReplicateStream")(iter([b"ab"]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            [reply async for reply in call]
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED

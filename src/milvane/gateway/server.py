@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import grpc
@@ -13,10 +13,9 @@ from pymilvus.grpc_gen import milvus_pb2
 from typing_extensions import Self
 
 from milvane.domain.errors import Conflict, Internal, ServiceError
-from milvane.gateway.calls import Call, Metadata, Upstream
+from milvane.gateway.calls import Metadata
+from milvane.gateway.dispatch import Dispatcher, short_name
 from milvane.gateway.errors import TABLE, to_reply
-from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
-from milvane.gateway.rpcs.services import Services
 from milvane.gateway.settings import GatewaySettings
 from milvane.instances.upstream import UpstreamStatus
 
@@ -31,26 +30,11 @@ _OWN_HEADERS = ("user-agent", "te", "content-type", "grpc-", ":")
 """Metadata that belongs to one connection and is not passed on."""
 
 
-class StreamingUpstream(Upstream, Protocol):
-    """An upstream that also passes streams."""
-
-    def open_stream(
-        self,
-        method: str,
-        requests: AsyncIterator[bytes],
-        *,
-        metadata: Metadata,
-        timeout_s: float | None,
-    ) -> AsyncIterator[bytes]:
-        """Pass a streaming RPC on, in both directions."""
-
-
 class MilvusHandler(grpc.GenericRpcHandler):
     """Answers every RPC of whatever name."""
 
-    def __init__(self, upstream: StreamingUpstream, services: Services) -> None:
-        self._upstream = upstream
-        self._services = services
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Choose how a call is handled; no name is unknown, since the upstream may know it."""
@@ -60,15 +44,13 @@ class MilvusHandler(grpc.GenericRpcHandler):
 
     def _unary(self, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def behaviour(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            call = Call(
-                method=method,
-                request=request,
-                metadata=passed_on(context.invocation_metadata()),
-                upstream=self._upstream,
-                time_left_s=context.time_remaining,
-            )
             try:
-                return await self._answer(call)
+                return await self._dispatcher.answer(
+                    method,
+                    request,
+                    metadata=passed_on(context.invocation_metadata()),
+                    time_left_s=context.time_remaining,
+                )
             except UpstreamStatus as error:
                 await _end_as_upstream(context, error)
             except ServiceError as error:
@@ -85,11 +67,11 @@ class MilvusHandler(grpc.GenericRpcHandler):
             requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
         ) -> AsyncIterator[bytes]:
             try:
-                async for reply in self._upstream.open_stream(
+                async for reply in self._dispatcher.pass_stream(
                     method,
                     requests,
                     metadata=passed_on(context.invocation_metadata()),
-                    timeout_s=context.time_remaining(),
+                    time_left_s=context.time_remaining,
                 ):
                     yield reply
             except UpstreamStatus as error:
@@ -98,22 +80,6 @@ class MilvusHandler(grpc.GenericRpcHandler):
                 await context.abort(_grpc_status(error), error.message)
 
         return behaviour
-
-    async def _answer(self, call: Call) -> bytes:
-        name = short_name(call.method)
-        rewrite = REWRITTEN.get(name)
-        try:
-            if rewrite is None:
-                return await call.forward()
-            return await rewrite(call, self._services)
-        finally:
-            if name in SCHEMA_CHANGING:
-                self._services.bindings.forget()
-
-
-def short_name(method: str) -> str:
-    """Cut an RPC's full name down to the part after the service."""
-    return method.rpartition("/")[2]
 
 
 def passed_on(metadata: Any) -> Metadata:

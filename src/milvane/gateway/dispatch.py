@@ -1,0 +1,98 @@
+"""Takes a call from whichever listener: checks who asks, rewrites it or passes it on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from milvane.gateway.authentication import read_token
+from milvane.gateway.calls import Call, Metadata, Upstream
+from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
+from milvane.gateway.rpcs.services import Services
+from milvane.serving.access import Authenticator
+
+
+class StreamingUpstream(Upstream, Protocol):
+    """An upstream that also passes streams."""
+
+    def open_stream(
+        self,
+        method: str,
+        requests: AsyncIterator[bytes],
+        *,
+        metadata: Metadata,
+        timeout_s: float | None,
+    ) -> AsyncIterator[bytes]:
+        """Pass a streaming RPC on, in both directions."""
+
+
+class Dispatcher:
+    """What every listener of the Milvus port hands its calls to."""
+
+    def __init__(
+        self, upstream: StreamingUpstream, services: Services, authenticator: Authenticator
+    ) -> None:
+        self._upstream = upstream
+        self._services = services
+        self._authenticator = authenticator
+
+    async def answer(
+        self,
+        method: str,
+        request: bytes,
+        *,
+        metadata: Metadata,
+        time_left_s: Callable[[], float | None],
+    ) -> bytes:
+        """
+        Answer a unary RPC.
+
+        Args:
+            method: The RPC's full name, with slashes.
+
+            request: The serialized request.
+
+            metadata: The client's own; what belongs to its connection is left out already.
+
+            time_left_s: Says how long the client still waits; none for no deadline.
+
+        Returns:
+            The serialized reply.
+
+        Raises:
+            ServiceError: If the gateway refuses the call.
+            UpstreamStatus: If the upstream ended it with a gRPC status.
+        """
+        # Before anything is decoded, looked up or embedded: who is not known costs nothing.
+        self._authenticator.check_token(read_token(metadata))
+        call = Call(method, request, metadata, self._upstream, time_left_s)
+        name = short_name(method)
+        rewrite = REWRITTEN.get(name)
+        try:
+            if rewrite is None:
+                return await call.forward()
+            return await rewrite(call, self._services)
+        finally:
+            if name in SCHEMA_CHANGING:
+                self._services.bindings.forget()
+
+    async def pass_stream(
+        self,
+        method: str,
+        requests: AsyncIterator[bytes],
+        *,
+        metadata: Metadata,
+        time_left_s: Callable[[], float | None],
+    ) -> AsyncIterator[bytes]:
+        """Pass a streaming RPC on; raises as `answer` does."""
+        self._authenticator.check_token(read_token(metadata))
+        replies = self._upstream.open_stream(
+            method, requests, metadata=metadata, timeout_s=time_left_s()
+        )
+        async for reply in replies:
+            yield reply
+
+
+def short_name(method: str) -> str:
+    """Cut an RPC's full name down to the part after the service."""
+    return method.rpartition("/")[2]

@@ -1,0 +1,58 @@
+"""Who is let in."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from milvane.domain.errors import Unauthenticated
+from milvane.serving.access import AccessSettings, Authenticator
+
+CLOSED = Authenticator(
+    AccessSettings(
+        users={"root": SecretStr("Milvus"), "ann": SecretStr("päss:word")},
+        api_keys=[SecretStr("key-1"), SecretStr("with:colon")],
+    )
+)
+
+
+def test_without_users_and_keys_everyone_is_let_in() -> None:
+    """The default, for this machine only."""
+    authenticator = Authenticator(AccessSettings())
+    assert authenticator.is_open
+    authenticator.check_token("")
+    authenticator.check_token("anything")
+
+
+@pytest.mark.parametrize("token", ["root:Milvus", "ann:päss:word", "key-1", "with:colon"])
+def test_right_credentials_are_let_in(token: str) -> None:
+    """A user with the password, or a key."""
+    CLOSED.check_token(token)
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("", "missing authorization in header"),
+        ("root:milvus", "please check username and password are correct"),
+        ("root:", "please check username and password are correct"),
+        (":Milvus", "please check username and password are correct"),
+        ("nobody:Milvus", "please check username and password are correct"),
+        ("key-2", "please check api key is correct"),
+        ("root", "please check api key is correct"),
+        ("key-1 ", "please check api key is correct"),
+    ],
+)
+def test_wrong_credentials_are_not(token: str, message: str) -> None:
+    """The message has Milvus's words, and none of the secret."""
+    with pytest.raises(Unauthenticated) as caught:
+        CLOSED.check_token(token)
+    assert message in caught.value.message
+    assert "Milvus" not in caught.value.message
+
+
+def test_secrets_are_not_shown() -> None:
+    """A settings dump has no password in it."""
+    settings = AccessSettings(users={"root": SecretStr("Milvus")}, api_keys=[SecretStr("key-1")])
+    assert "Milvus" not in repr(settings)
+    assert "key-1" not in repr(settings)
