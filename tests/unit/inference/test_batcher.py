@@ -20,6 +20,8 @@ Ids = NDArray[np.int32]
 LIMITS = QueueLimits(max_pass_tokens=64, max_pending_tokens=9999, max_pending_inputs=999)
 TIGHT = QueueLimits(max_pass_tokens=64, max_pending_tokens=100, max_pending_inputs=10)
 POISON = 1_000_000
+PATIENCE_S = 10.0
+"""After this a test fails, where it would wait for ever."""
 
 
 class SteppedRuntime:
@@ -47,12 +49,13 @@ class SteppedRuntime:
 
     async def wait_for_pass(self) -> list[int]:
         """Wait until a pass has begun, and say what is in it."""
-        return await asyncio.to_thread(self.started.get)
+        return await asyncio.to_thread(self.started.get, timeout=PATIENCE_S)
 
     def forward(self, token_ids: Ids, lengths: Ids) -> NDArray[np.float32]:
         """Sum the real ids of each row."""
         self.started.put([int(row[0]) for row in token_ids])
-        self._permits.acquire()
+        if not self._permits.acquire(timeout=PATIENCE_S):
+            raise TimeoutError("the test never let this pass go on")
         if (token_ids == POISON).any():
             raise RuntimeError("poison")
         rows = [row[:length] for row, length in zip(token_ids, lengths, strict=True)]
