@@ -1,6 +1,7 @@
 """The HTTP application: every dialect, health, and what holds for all of them."""
 
 import logging
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -8,19 +9,27 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from milvane.apis.aisearch.routes import aisearch_router
+from milvane.apis.dashscope.ports import AsyncTasks
+from milvane.apis.dashscope.routes import dashscope_router
+from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
 from milvane.apis.health import Readiness, health_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
-from milvane.apis.openai.errors import answer_error, answer_http_refusal, answer_unexpected
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.settings import ApisSettings
-from milvane.domain.errors import ServiceError
+from milvane.domain.errors import ModelNotServed, ServiceError
 from milvane.serving.embedding import EmbeddingService
 
 LOG = logging.getLogger(__name__)
 
 
 def create_app(
-    service: EmbeddingService, settings: ApisSettings, readiness: Callable[[], Readiness]
+    service: EmbeddingService,
+    settings: ApisSettings,
+    readiness: Callable[[], Readiness],
+    *,
+    tasks: AsyncTasks | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
     Build the HTTP application.
@@ -31,6 +40,10 @@ def create_app(
         settings: What a request may hold.
 
         readiness: Says whether the whole server is ready; called for each probe.
+
+        tasks: Takes embedding requests that are to be done in the background; none refuses them.
+
+        clock: Says the time in seconds, for rates; never goes back.
 
     Returns:
         An ASGI application that owns nothing: it needs no lifespan and may be served at once.
@@ -51,21 +64,24 @@ def create_app(
     app.include_router(health_router(readiness))
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings), prefix=prefix)
+    app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
+    app.include_router(aisearch_router(service, settings, clock))
     return app
 
 
 async def _on_service_error(request: Request, error: ServiceError) -> Response:
     request_id = request.state.request_id
-    response = answer_error(
+    response = dialect_of(request.url.path).answer_error(
         error, request_id=request_id, model=getattr(request.state, "model", None)
     )
-    if response.status_code >= 500:
+    # A model that nothing serves is the caller's wish, not the server's failure.
+    if response.status_code >= 500 and not isinstance(error, ModelNotServed):
         LOG.error("failed request_id=%s path=%r: %s", request_id, request.url.path, error)
     return response
 
 
 async def _on_http_refusal(request: Request, refusal: HTTPException) -> Response:
-    return answer_http_refusal(
+    return dialect_of(request.url.path).answer_http_refusal(
         refusal,
         request_id=request.state.request_id,
         method=request.method,

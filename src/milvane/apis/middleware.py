@@ -48,14 +48,14 @@ class RequestIds:
 class LastResort:
     """Answers what nothing else answered, and keeps the details in the log."""
 
-    def __init__(self, app: ASGIApp, *, answer: Callable[[str], Response]) -> None:
+    def __init__(self, app: ASGIApp, *, answer: Callable[[str, str], Response]) -> None:
         """
         Wrap an application.
 
         Args:
             app: What may fail.
 
-            answer: Says "internal error" in the caller's dialect, given the request's id.
+            answer: Says "internal error" in the caller's dialect, given the request's id and path.
         """
         self._app = app
         self._answer = answer
@@ -86,7 +86,7 @@ class LastResort:
             )
             if started:  # Half an answer is out: only breaking the connection tells the caller.
                 raise
-            await self._answer(request_id)(scope, receive, send)
+            await self._answer(request_id, scope["path"])(scope, receive, send)
 
 
 class BodyCap:

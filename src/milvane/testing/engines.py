@@ -8,7 +8,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
+from milvane.domain.vectors import SparseVector
 
 _PIECE = re.compile(r"\s*\S+|\s+")
 """A word with the space before it; pieces put together are the text again."""
@@ -51,6 +52,20 @@ class HashingEngine:
         for row, ids in enumerate(token_ids):
             vectors[row] = _direction(ids, dimension)
         return vectors
+
+
+class CountingWeigher:
+    """Weighs a term by how often it occurs, twice that in a query; a term is spelled by its id."""
+
+    def weigh(self, token_ids: NDArray[np.int32], purpose: Purpose) -> SparseVector:
+        """Count terms."""
+        terms, counts = np.unique(token_ids, return_counts=True)
+        factor = 2 if purpose is Purpose.QUERY else 1
+        return SparseVector(terms.astype(np.uint32), (counts * factor).astype(np.float32))
+
+    def token_texts(self, indexes: NDArray[np.uint32]) -> list[str]:
+        """Spell each term as its number."""
+        return [f"#{index}" for index in indexes.tolist()]
 
 
 def _token_ids(text: str) -> NDArray[np.int32]:

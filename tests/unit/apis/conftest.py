@@ -11,7 +11,7 @@ from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
-from milvane.testing.engines import HashingEngine
+from milvane.testing.engines import CountingWeigher, HashingEngine
 
 
 @pytest.fixture
@@ -23,7 +23,11 @@ def engine() -> HashingEngine:
 @pytest.fixture
 async def client(engine: HashingEngine) -> AsyncIterator[httpx.AsyncClient]:
     """Speak to an application with small limits."""
-    service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
+    service = EmbeddingService(
+        {ALL_MINILM_L6_V2.name: engine},
+        ServingSettings(),
+        weighers={ALL_MINILM_L6_V2.name: CountingWeigher()},
+    )
     settings = ApisSettings(max_body_bytes=100_000, max_inputs=20)
     transport = httpx.ASGITransport(create_app(service, settings, Readiness))
     async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as client:

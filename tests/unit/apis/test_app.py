@@ -153,13 +153,26 @@ async def test_weights_that_are_not_loaded_are_unavailable() -> None:
 async def test_description_is_true_to_the_routes(client: httpx.AsyncClient) -> None:
     """The description lists every path, and no error that the server does not send."""
     description = (await client.get("/openapi.json")).json()
+    described = {path: list(methods) for path, methods in description["paths"].items()}
     dialect = {"/embeddings": ["post"], "/models": ["get"], "/models/{name}": ["get"]}
-    assert {path: list(methods) for path, methods in description["paths"].items()} == {
+    embeddings = "/api/v1/services/embeddings"
+    workspace = "/v3/openapi/workspaces/{workspace}"
+    expected = {
         "/health/live": ["get"],
         "/health/ready": ["get"],
         **{"/v1" + path: methods for path, methods in dialect.items()},
         **{"/compatible-mode/v1" + path: methods for path, methods in dialect.items()},
+        f"{embeddings}/text-embedding/text-embedding": ["post"],
+        f"{embeddings}/multimodal-embedding/multimodal-embedding": ["post"],
+        "/api/v1/models": ["get"],
+        "/api/v1/models/limits": ["get"],
+        "/api/v1/quotas": ["get"],
+        f"{workspace}/text-embedding/{{service_id}}": ["post"],
+        f"{workspace}/text-sparse-embedding/{{service_id}}": ["post"],
+        f"{workspace}/multi-modal-embedding/{{service_id}}": ["post"],
     }
+    assert expected.items() <= described.items()
+    assert "$defs" not in json.dumps(description)
     assert "HTTPValidationError" not in json.dumps(description)
     body = description["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
     assert body["application/json"]["schema"]["required"] == ["model", "input"]

@@ -55,7 +55,7 @@ def client() -> httpx.AsyncClient:
         ],
         middleware=[
             Middleware(RequestIds),
-            Middleware(LastResort, answer=lambda request_id: PlainTextResponse(request_id, 500)),
+            Middleware(LastResort, answer=lambda request_id, _: PlainTextResponse(request_id, 500)),
             Middleware(BodyCap, max_body_bytes=CAP_BYTES),
         ],
         exception_handlers={HTTPException: refuse},
