@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
@@ -19,9 +21,13 @@ from milvane.instances.upstream import Upstream
 
 DIMENSION = 16
 SMALL = LiteSettings(
-    flush_max_rows=60, flush_idle_s=0.2, wait_for_restart_s=10, restart_backoff_max_s=0.2
+    flush_max_rows=60,
+    flush_idle_s=0.2,
+    index_min_rows=150,
+    wait_for_restart_s=10,
+    restart_backoff_max_s=0.2,
 )
-"""Settings with which flushes happen all the time."""
+"""Settings with which flushes, merges and index builds happen all the time."""
 
 
 class Refused(Exception):
@@ -37,6 +43,13 @@ def vector_of(row_id: int) -> NDArray[np.float32]:
     """Say which vector a row has; no two rows have the same."""
     vector = np.random.default_rng(row_id).normal(size=DIMENSION).astype(np.float32)
     return vector / np.linalg.norm(vector)
+
+
+async def until(condition: Callable[[], object], patience_s: float = 20) -> None:
+    """Wait for another process to have done what it does in the background."""
+    with anyio.fail_after(patience_s):
+        while not condition():  # noqa: ASYNC110 - another process sets no event of ours
+            await asyncio.sleep(0.05)
 
 
 class LiteClient:

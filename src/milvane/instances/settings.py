@@ -26,6 +26,12 @@ class LiteSettings(Section):
         gt=0,
         description="Seconds without a write after which a collection's rows move to disk.",
     )
+    index_min_rows: int = Field(
+        default=10_000,
+        ge=1,
+        description="Rows of a segment from which its vector index is built. Smaller segments are "
+        "scanned, which is exact and at this size as fast.",
+    )
     start_timeout_s: float = Field(
         default=120.0, gt=0, description="Seconds for the process to open all collections."
     )

@@ -32,6 +32,12 @@ class Endpoint(Protocol):
 
     name: str
     """In words, for the caller who has to wait."""
+    when_absent: str
+    """What it does when it cannot be called, as in "is restarting"."""
+    credentials: grpc.ChannelCredentials | None
+    """How the channel is secured; none for plain text."""
+    options: Sequence[tuple[str, str]]
+    """What else the channel needs to know."""
 
     async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
         """
@@ -68,9 +74,14 @@ class UpstreamStatus(Exception):
 class _Connection:
     """A channel to one target, and its methods."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, endpoint: Endpoint) -> None:
         self.target = target
-        self.channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        options = (*_OPTIONS, *endpoint.options)
+        self.channel = (
+            grpc.aio.insecure_channel(target, options=options)
+            if endpoint.credentials is None
+            else grpc.aio.secure_channel(target, endpoint.credentials, options=options)
+        )
         self._methods: dict[str, Any] = {}
 
     def method(self, path: str) -> Any:
@@ -112,6 +123,16 @@ class Upstream:
             if connection is not None:
                 await connection.channel.close(grace=None)
         self._retired = self._connection = None
+
+    @property
+    def unready_reason(self) -> str | None:
+        """Say why a call would fail now, as far as the connection tells; none if it would not."""
+        if self._connection is None:
+            return None
+        state = self._connection.channel.get_state(try_to_connect=True)
+        if state in {grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN}:
+            return f"{self._endpoint.name} {self._endpoint.when_absent}"
+        return None
 
     async def call(
         self,
@@ -194,7 +215,7 @@ class Upstream:
         # Calls on the old connection are about to fail, and should fail as what they are: closing
         # it now would cancel them. It goes when its successor does.
         obsolete, self._retired = self._retired, self._connection
-        connection = self._connection = _Connection(target)
+        connection = self._connection = _Connection(target, self._endpoint)
         if obsolete is not None:
             await obsolete.channel.close(grace=None)
         return connection
@@ -202,6 +223,6 @@ class Upstream:
     def _failure(self, error: grpc.aio.AioRpcError) -> UpstreamUnavailable | UpstreamStatus:
         # Nobody on our side cancels through gRPC: a peer that is going down does.
         if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
-            return UpstreamUnavailable(f"{self._endpoint.name} is restarting; retry")
+            return UpstreamUnavailable(f"{self._endpoint.name} {self._endpoint.when_absent}; retry")
         trailing = tuple((key, value) for key, value in error.trailing_metadata() or ())
         return UpstreamStatus(error.code(), error.details() or "", trailing)

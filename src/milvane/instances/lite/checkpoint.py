@@ -24,12 +24,14 @@ import pyarrow as pa
 from milvus_lite.constants import ALL_PARTITIONS
 from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.delta_file import write_delta_file
-from milvus_lite.storage.memtable import MemTable
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.wal import WAL, _cleanup_old_wals
 
+from milvane.instances.lite.memory import QuickMemTable
+
 if TYPE_CHECKING:
     from milvus_lite.engine.collection import Collection
+    from milvus_lite.storage.memtable import MemTable
 
 PROVED_ON = ("3.2.2",)
 
@@ -72,15 +74,15 @@ def prepare(collection: Collection) -> Checkpoint | None:
     root = Path(collection.data_dir) / "partitions"
     segments = {}
     for partition, rows in _live_rows(memtable).items():
-        path = write_data_file(rows, str(root / partition), *_sequence_range(rows))
-        _sync_file(root / partition / path)
+        path = write_data_file(rows, str(root / partition), *sequence_range(rows))
+        sync_file(root / partition / path)
         segments[partition, path] = Segment.load(
             str(root / partition / path), partition, collection.pk_field, collection._vector_name
         )
     tombstones = {}
     for partition, rows in _tombstones(memtable, collection.list_partitions()).items():
-        path = write_delta_file(rows, str(root / partition), *_sequence_range(rows))
-        _sync_file(root / partition / path)
+        path = write_delta_file(rows, str(root / partition), *sequence_range(rows))
+        sync_file(root / partition / path)
         tombstones[partition, path] = rows
     return Checkpoint(
         memtable, wal, next_log(collection), segments, tombstones, int(memtable.max_seq)
@@ -101,7 +103,7 @@ def commit(collection: Collection, checkpoint: Checkpoint) -> None:
         for rows in checkpoint.tombstones.values():
             collection._delta_index.add_table(rows)
         collection._segment_cache.update(checkpoint.segments)
-        collection._memtable = MemTable(collection.schema)
+        collection._memtable = QuickMemTable(collection.schema)
         collection._wal = checkpoint.next_wal
         collection._recovered_wal_bytes = 0
 
@@ -167,7 +169,8 @@ def _tombstones(memtable: MemTable, known_partitions: list[str]) -> dict[str, pa
     return {partition: memtable._build_delta_table(each) for partition, each in entries.items()}
 
 
-def _sequence_range(rows: pa.Table) -> tuple[int, int]:
+def sequence_range(rows: pa.Table) -> tuple[int, int]:
+    """Say the lowest and the highest sequence number of some rows."""
     numbers = rows.column("_seq").to_numpy()
     return int(numbers.min()), int(numbers.max())
 
@@ -203,7 +206,8 @@ def _commit_manifest(manifest: Any, checkpoint: Checkpoint) -> None:
         raise
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Wait until a file and its name are on the disk."""
     for each in (path, path.parent):
         descriptor = os.open(each, os.O_RDONLY)
         try:

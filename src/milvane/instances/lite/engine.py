@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from milvus_lite.db import MilvusLite
 from milvus_lite.search.filter.cache import LRUCache
 
-from milvane.instances.lite import checkpoint, recovery
+from milvane.instances.lite import checkpoint, recovery, upkeep
 from milvane.instances.lite.flushing import Pending
 from milvane.instances.lite.journal import Action, CollectionKey, Intent, Journal
+from milvane.instances.lite.memory import QuickMemTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def is_success(response: Any) -> bool:
 class Engine:
     """Milvus Lite on one data directory, with what it does not remember by itself."""
 
-    def __init__(self, data_dir: Path, *, fsync: bool) -> None:
+    def __init__(self, data_dir: Path, *, fsync: bool, index_min_rows: int) -> None:
         """
         Open the database itself; its collections are opened by `open_all`.
 
@@ -74,12 +75,15 @@ class Engine:
 
             fsync: Whether each write waits for the disk.
 
+            index_min_rows: Rows of a segment from which an index is built.
+
         Raises:
             DataDirLockedError: If another process has the directory.
         """
         self.db = MilvusLite(str(data_dir))
         recovery.recover(data_dir)
         self._fsync = fsync
+        self._index_min_rows = index_min_rows
         self._journal = Journal(data_dir)
 
     def open_all(self) -> int:
@@ -131,6 +135,12 @@ class Engine:
         if collection is not None:
             with suppress(RuntimeError):  # closed meanwhile
                 collection._wait_for_bg()
+
+    def tend(self, key: CollectionKey) -> None:
+        """Have the background thread merge and index what is due."""
+        collection = self.find(key)
+        if collection is not None:
+            collection._schedule_bg_maintenance()
 
     def start_log(self, key: CollectionKey) -> None:
         """
@@ -235,12 +245,16 @@ class Engine:
         if isinstance(collection._filter_cache, SharedCache):
             return  # prepared before
         collection._filter_cache = SharedCache(collection._filter_cache.maxsize)
+        collection._wait_for_bg()  # what opening has begun by itself
+        collection._memtable = QuickMemTable.from_rows_of(collection._memtable)
+        upkeep.take_over(collection, self._index_min_rows)
         if self._fsync:
             collection._wal._sync_mode = "batch"
         if collection._auto_id:
             _skip_given_ids(collection)
         if key not in self._journal.released:
             _load(collection, key)
+        self.tend(key)
 
 
 def _skip_given_ids(collection: Collection) -> None:

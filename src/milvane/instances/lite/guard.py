@@ -186,6 +186,7 @@ class Guard:
         if rpc in _USES_INDEXES:
             self._engine.settle(key)  # two builds of one index would write one file
         response = run()
+        self._engine.tend(key)
         self._engine.remember_released()
         return response
 

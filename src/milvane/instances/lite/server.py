@@ -147,7 +147,9 @@ async def _take(data_dir: Path, settings: LiteSettings) -> Engine:
     with anyio.move_on_after(_LOCK_PATIENCE_S):
         while True:
             with suppress(DataDirLockedError):
-                return Engine(data_dir, fsync=settings.fsync)
+                return Engine(
+                    data_dir, fsync=settings.fsync, index_min_rows=settings.index_min_rows
+                )
             await anyio.sleep(_LOCK_RETRY_S)
     raise Conflict(f"another process uses {data_dir}: stop it, or choose another directory")
 

@@ -89,6 +89,9 @@ class LiteInstance:
     """
 
     name = "the embedded Milvus Lite"
+    when_absent = "is restarting"
+    credentials = None
+    options = ()
 
     def __init__(self, settings: LiteSettings, data_dir: Path) -> None:
         """

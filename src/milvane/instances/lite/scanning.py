@@ -1,0 +1,96 @@
+"""
+An exact vector index for segments that are too small to be worth a graph.
+
+Milvus Lite's own brute force copies and normalizes all vectors at every search; here the norms are
+kept, and only the rows that win are computed exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from milvus_lite.search.distance import compute_distances
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MARGIN = 8
+"""Rows beyond those asked for that are computed exactly: rounding may swap near neighbours."""
+
+
+class ScanIndex:
+    """All vectors of one segment, compared with every query."""
+
+    index_type = "SCAN"
+
+    def __init__(self, vectors: NDArray[np.float32], metric: str) -> None:
+        """
+        Keep a reference to the vectors, and their norms.
+
+        Args:
+            vectors: Shape ``(rows, dimension)``, never changed.
+
+            metric: Milvus's name of it.
+        """
+        self.metric = metric
+        self.num_vectors, self.dim = vectors.shape
+        self._vectors = vectors
+        # Distances between points far from the origin drown in rounding: compare from the middle.
+        self._middle = vectors.mean(axis=0) if metric == "L2" else np.zeros(1, dtype=np.float32)
+        self._compared = vectors - self._middle if metric == "L2" else vectors
+        self._squares = np.einsum("ij,ij->i", self._compared, self._compared)
+        norms = np.sqrt(self._squares)
+        self._scales = (-1 / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        top_k: int,
+        valid_mask: NDArray[np.bool_] | None = None,
+        params: dict[str, Any] | None = None,  # noqa: ARG002 - the port of Milvus Lite's indexes
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """
+        Find the nearest rows of each query.
+
+        Args:
+            queries: Shape ``(queries, dimension)``.
+
+            top_k: How many rows to find.
+
+            valid_mask: Which rows count, shape ``(rows,)``; all if not given.
+
+            params: Ignored: there is nothing to tune.
+
+        Returns:
+            Row numbers and distances, shape ``(queries, top_k)``, nearest first; -1 and infinity
+            where there are no more rows.
+        """
+        numbers = np.full((len(queries), top_k), -1, dtype=np.int64)
+        distances = np.full((len(queries), top_k), np.inf, dtype=np.float32)
+        rough = self._rough_distances(queries)
+        if valid_mask is not None:
+            rough[:, ~valid_mask] = np.inf
+        for position, query in enumerate(queries):
+            rows = _smallest(rough[position], top_k + _MARGIN)
+            exact = compute_distances(query, self._vectors[rows], self.metric)
+            order = np.lexsort((rows, exact))[:top_k]
+            numbers[position, : len(order)] = rows[order]
+            distances[position, : len(order)] = exact[order]
+        return numbers, distances
+
+    def _rough_distances(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute what orders rows as their distance does, up to rounding."""
+        products: NDArray[np.float32] = (queries - self._middle) @ self._compared.T
+        if self.metric == "IP":
+            return -products
+        if self.metric == "L2":
+            return self._squares - 2 * products
+        return products * self._scales
+
+
+def _smallest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    rows = (
+        np.arange(len(values)) if count >= len(values) else np.argpartition(values, count)[:count]
+    )
+    return rows[np.isfinite(values[rows])]

@@ -1,0 +1,116 @@
+"""What stands in for parts of Milvus Lite's search answers as those parts do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from milvus_lite.index.brute_force import BruteForceIndex
+from milvus_lite.schema.arrow_builder import build_wal_data_schema, build_wal_delta_schema
+from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
+from milvus_lite.storage.memtable import MemTable
+
+from milvane.instances.lite.memory import QuickMemTable
+from milvane.instances.lite.scanning import ScanIndex
+
+SCHEMA = CollectionSchema(
+    fields=[
+        FieldSchema(name="id", dtype=DataType.INT64, is_primary=True),
+        FieldSchema(name="vector", dtype=DataType.FLOAT_VECTOR, dim=3),
+        FieldSchema(name="word", dtype=DataType.VARCHAR, max_length=10, nullable=True),
+    ]
+)
+
+writes = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "delete"]),
+        st.sampled_from(["_default", "other"]),
+        st.lists(st.integers(0, 12), min_size=1, max_size=5),
+    ),
+    max_size=12,
+)
+
+
+def apply(table: MemTable, steps: list[tuple[str, str, list[int]]]) -> MemTable:
+    """Write to a table in memory, as a collection does."""
+    sequence = 0
+    for action, partition, keys in steps:
+        count = len(keys)
+        numbers = list(range(sequence + 1, sequence + count + 1))
+        if action == "delete":
+            numbers = [sequence + 1] * count
+        sequence = numbers[-1]
+        columns: dict[str, Any] = {
+            "id": keys,
+            "_seq": numbers,
+            "_partition": [partition] * count,
+            "vector": [[float(key), float(numbers[0]), 1.0] for key in keys],
+            "word": [None if key % 2 else f"word {key}" for key in keys],
+        }
+        if action == "insert":
+            table.apply_insert(pa.RecordBatch.from_pydict(columns, build_wal_data_schema(SCHEMA)))
+        else:
+            layout = build_wal_delta_schema(SCHEMA)
+            kept = {name: columns[name] for name in layout.names}
+            table.apply_delete(pa.RecordBatch.from_pydict(kept, layout))
+    return table
+
+
+@given(
+    writes,
+    st.sampled_from([None, ["_default"], ["other"], ["_default", "other"], ["missing"]]),
+    st.sampled_from(["vector", None]),
+    st.booleans(),
+)
+def test_quick_table_hands_out_what_milvus_lite_would(
+    steps: list[tuple[str, str, list[int]]],
+    partitions: list[str] | None,
+    field: str | None,
+    include_table: bool,
+) -> None:
+    """Keys, numbers, vectors, places and filter table are the same, in the same order."""
+    original = apply(MemTable(SCHEMA), steps)
+    for quick in (
+        apply(QuickMemTable(SCHEMA), steps),
+        QuickMemTable.from_rows_of(apply(MemTable(SCHEMA), steps)),
+    ):
+        expected = original.to_search_snapshot(field, partitions, include_table)
+        found = quick.to_search_snapshot(field, partitions, include_table)
+        assert found[0] == expected[0]
+        assert found[1].dtype == expected[1].dtype
+        assert found[1].tolist() == expected[1].tolist()
+        assert found[2].dtype == expected[2].dtype
+        assert np.array_equal(found[2], expected[2])
+        assert found[3] == expected[3]
+        assert found[4] == expected[4]
+        assert quick.estimated_memory_bytes == original.estimated_memory_bytes
+        assert quick.size() == original.size()
+
+
+@pytest.mark.parametrize("metric", ["COSINE", "L2", "IP"])
+@pytest.mark.parametrize("rows", [1, 5, 400])
+def test_scan_finds_what_milvus_lites_brute_force_finds(metric: str, rows: int) -> None:
+    """Rows and distances are those of the exact search, whatever is masked or asked for."""
+    chance = np.random.default_rng(rows)
+    vectors = chance.normal(size=(rows, 24)).astype(np.float32)
+    vectors[0] = 0
+    queries = np.concatenate([chance.normal(size=(4, 24)), vectors[-1:]]).astype(np.float32)
+    for mask in (None, chance.random(rows) < 0.5, np.zeros(rows, dtype=bool)):
+        for top_k in (1, 3, rows + 4):
+            expected = BruteForceIndex.build(vectors, metric).search(queries, top_k, mask)
+            found = ScanIndex(vectors, metric).search(queries, top_k, mask)
+            assert np.allclose(found[1], expected[1], atol=1e-5)
+            assert np.array_equal(found[0], expected[0])
+
+
+def test_scan_tells_near_neighbours_apart() -> None:
+    """Rows that differ only in the last bits are ordered by their exact distance."""
+    vectors = np.full((50, 8), 1000.0, dtype=np.float32)
+    vectors[:, 0] += np.arange(50, dtype=np.float32)[::-1] / 256
+    numbers, distances = ScanIndex(vectors, "L2").search(vectors[49:], 3)
+    assert numbers[0].tolist() == [49, 48, 47]
+    assert distances[0].tolist() == [0.0, 1 / 256, 2 / 256]
