@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from milvane.apis.app import create_app
@@ -20,13 +20,16 @@ from milvane.apis.listener import HttpListener
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
+from milvane.gateway.calls import SERVICE
 from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
-from milvane.instances.upstream import Upstream
+from milvane.instances.remote import CredentialMapping, RemoteEndpoint
+from milvane.instances.selection import InstanceSettings
+from milvane.instances.upstream import Upstream, UpstreamStatus
 from milvane.serving.access import Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TermWeigher, TextEngine
@@ -42,7 +45,8 @@ Reason = Callable[[], str | None]
 class Running:
     """A server that is ready."""
 
-    grpc_port: int
+    grpc_ports: Mapping[str, int]
+    """By the instance's name, in the order of the settings."""
     http_port: int
 
 
@@ -86,38 +90,61 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 drain_timeout_s=settings.gateway.drain_timeout_s,
             )
         )
-        lite = await stack.enter_async_context(LiteInstance(settings.lite, server.data_dir))
         engines[ALL_MINILM_L6_V2.name] = await stack.enter_async_context(
             open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
         weighers[ALL_MINILM_L6_V2.name] = await asyncio.to_thread(
             read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings)
         )
-        upstream = await stack.enter_async_context(
-            Upstream(lite, wait_for_restart_s=settings.lite.wait_for_restart_s)
-        )
         await _warm(engines.values())
-        dispatcher = Dispatcher(
-            upstream,
-            Services(
-                embedding=embedding,
-                bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
-                next_revision=next_revision,
-            ),
-            Authenticator(settings.access),
-        )
-        gateway = await stack.enter_async_context(
-            GatewayServer(
-                MilvusHandler(dispatcher), settings.gateway, host=server.host, port=server.grpc_port
+        ports = {}
+        for instance in settings.instances:
+            upstream = await _open_upstream(stack, instance, settings, condition)
+            dispatcher = Dispatcher(
+                upstream,
+                Services(
+                    embedding=embedding,
+                    bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
+                    next_revision=next_revision,
+                ),
+                Authenticator(settings.access),
             )
-        )
-        condition.reasons.append(lambda: _unready_reason(lite))
+            gateway = await stack.enter_async_context(
+                GatewayServer(
+                    MilvusHandler(dispatcher),
+                    settings.gateway,
+                    host=server.host,
+                    port=server.grpc_port if instance.grpc_port is None else instance.grpc_port,
+                )
+            )
+            ports[instance.name] = gateway.port
         condition.starting = False
         try:
-            yield Running(grpc_port=gateway.port, http_port=http.port)
+            yield Running(grpc_ports=ports, http_port=http.port)
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+async def _open_upstream(
+    stack: AsyncExitStack, instance: InstanceSettings, settings: Settings, condition: Condition
+) -> Upstream | CredentialMapping:
+    """Start the embedded Milvus Lite, or connect to a remote Milvus that must answer."""
+    wait_s = settings.lite.wait_for_restart_s
+    if instance.is_embedded:
+        lite = await stack.enter_async_context(
+            LiteInstance(settings.lite, settings.server.data_dir)
+        )
+        condition.reasons.append(lambda: _unready_reason(lite))
+        return await stack.enter_async_context(Upstream(lite, wait_for_restart_s=wait_s))
+    remote = RemoteEndpoint(instance)
+    upstream = await stack.enter_async_context(Upstream(remote, wait_for_restart_s=wait_s))
+    condition.reasons.append(lambda: upstream.unready_reason)
+    token = instance.token.get_secret_value() if instance.token else None
+    shown = CredentialMapping(upstream, token) if token else upstream
+    with suppress(UpstreamStatus):  # it answers, if only to say that it wants to know who asks
+        await shown.call(f"{SERVICE}GetVersion", b"", timeout_s=10)
+    return shown
 
 
 def _unready_reason(lite: LiteInstance) -> str | None:

@@ -29,6 +29,7 @@ from milvane.domain.errors import InvalidInput
 from milvane.gateway.settings import GatewaySettings
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import default_folder
+from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.sections import Section
 from milvane.serving.access import AccessSettings
@@ -99,6 +100,26 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     inference: InferenceSettings = InferenceSettings()
     lite: LiteSettings = LiteSettings()
+    instances: tuple[InstanceSettings, ...] = (InstanceSettings(),)
+    """Milvus endpoints that are served, each on a port of its own."""
+
+    @model_validator(mode="after")
+    def _instances_fit_together(self) -> Self:
+        if not self.instances:
+            raise ValueError("instances: name at least one Milvus endpoint, or leave the key out")
+        names = [instance.name for instance in self.instances]
+        if len(set(names)) < len(names):
+            raise ValueError("instances: each needs a name of its own")
+        if sum(instance.is_embedded for instance in self.instances) > 1:
+            raise ValueError("instances: only one can be embedded; give the others a uri")
+        if sum(instance.grpc_port is None for instance in self.instances) > 1:
+            raise ValueError("instances: only one can have server.grpc_port; give grpc_port to all")
+        return self
+
+    def sections(self) -> dict[str, Section]:
+        """Name the sections that have single values: all but the list of instances."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in found.items() if isinstance(value, Section)}
 
     @classmethod
     def settings_customise_sources(
@@ -169,8 +190,8 @@ def _sources(
 ) -> dict[str, str]:
     in_file = TomlConfigSettingsSource(type(settings), file)() if file else {}
     sources: dict[str, str] = {}
-    for section in type(settings).model_fields:
-        for key in type(getattr(settings, section)).model_fields:
+    for section, values in settings.sections().items():
+        for key in type(values).model_fields:
             variable = f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
             if key in flags.get(section, {}):
                 sources[f"{section}.{key}"] = "flag"

@@ -82,6 +82,9 @@ class Loopback:
 
     target: str
     name: str = "the upstream"
+    when_absent: str = "does not answer"
+    credentials: None = None
+    options: tuple[tuple[str, str], ...] = ()
 
     async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
         """Say it at once."""

@@ -14,7 +14,9 @@ from milvane.cli.models import pull_default_weights
 from milvane.domain.errors import Internal
 from milvane.settings import load_settings
 
-_READY = re.compile(r"Milvus protocol on (?P<grpc>http://\S+), HTTP APIs on (?P<http>http://\S+),")
+_READY = re.compile(
+    r"Milvus protocol on (?P<grpc>http://[^\s,]+).*, HTTP APIs on (?P<http>http://\S+),"
+)
 _STOP_TIMEOUT_S = 15
 
 _NEXT = """

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import typer
 from filelock import FileLock, Timeout
-from pydantic import SecretStr
 
 from milvane.domain.catalogue import SERVED_BY, WEIGHTS
 from milvane.inference.weights import folder_of, is_present
@@ -55,13 +54,14 @@ def examine(effective: Effective) -> Report:
 
 
 def _examine_settings(effective: Effective, report: Report) -> None:
-    for section in type(effective.settings).model_fields:
-        values = getattr(effective.settings, section)
+    for section, values in effective.settings.sections().items():
         for key in type(values).model_fields:
-            value = getattr(values, key)
-            shown = "(secret)" if isinstance(value, SecretStr) else str(value)
             name = f"{section}.{key}"
-            report.settings.append((name, shown, effective.source_of(name)))
+            # A secret prints itself as asterisks, also inside a list or mapping.
+            report.settings.append((name, str(getattr(values, key)), effective.source_of(name)))
+    for instance in effective.settings.instances:
+        where = instance.uri or "embedded Milvus Lite"
+        report.settings.append((f"instances.{instance.name}", where, ""))
 
 
 def _examine_versions(report: Report) -> None:

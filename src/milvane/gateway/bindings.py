@@ -41,13 +41,14 @@ class Description:
 
     schema: schema_pb2.CollectionSchema
     record: FunctionRecord | None
+    revision: int
     allow_outputs: bool
 
     def to_binding(self) -> Binding | None:
         """Read the binding; none if the collection has no embedding function."""
         if self.record is None:
             return None
-        return Binding(self.schema, self.record.functions, self.record.revision, self.allow_outputs)
+        return Binding(self.schema, self.record.functions, self.revision, self.allow_outputs)
 
 
 class Bindings:
@@ -108,7 +109,8 @@ async def describe(call: Call, *, database: str, collection: str) -> Description
     response = milvus_pb2.DescribeCollectionResponse.FromString(reply)
     _check(response.status, database=database, collection=collection)
     record = restore_functions(response)
-    return Description(response.schema, record, _allows_outputs(response))
+    revision = int(response.update_timestamp)
+    return Description(response.schema, record, revision, _allows_outputs(response))
 
 
 def _check(status: common_pb2.Status, *, database: str, collection: str) -> None:

@@ -30,14 +30,21 @@ _OPTIONS = (
 class Endpoint(Protocol):
     """Where an endpoint is reached at the moment, if it is."""
 
-    name: str
-    """In words, for the caller who has to wait."""
-    when_absent: str
-    """What it does when it cannot be called, as in "is restarting"."""
-    credentials: grpc.ChannelCredentials | None
-    """How the channel is secured; none for plain text."""
-    options: Sequence[tuple[str, str]]
-    """What else the channel needs to know."""
+    @property
+    def name(self) -> str:
+        """In words, for the caller who has to wait."""
+
+    @property
+    def when_absent(self) -> str:
+        """What it does when it cannot be called, as in "is restarting"."""
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """How the channel is secured; none for plain text."""
+
+    @property
+    def options(self) -> Sequence[tuple[str, str]]:
+        """What else the channel needs to know."""
 
     async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
         """

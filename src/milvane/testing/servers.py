@@ -13,7 +13,9 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-_READY = re.compile(r"Milvus protocol on (?P<grpc>http://\S+), HTTP APIs on (?P<http>http://\S+),")
+_READY = re.compile(
+    r"Milvus protocol on (?P<grpc>http://[^\s,]+).*, HTTP APIs on (?P<http>http://\S+),"
+)
 
 
 class MilvaneProcess:
@@ -37,6 +39,8 @@ class MilvaneProcess:
         self._process: subprocess.Popen[str] | None = None
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         """Where the server's standard error goes; appended to at each start."""
+        self.ready_line = ""
+        """What the server said when it was ready."""
         self.grpc_uri = ""
         """Address of the Milvus protocol, once started."""
         self.http_url = ""
@@ -65,6 +69,7 @@ class MilvaneProcess:
             )
         for line in self._process.stdout or ():
             if match := _READY.search(line):
+                self.ready_line = line
                 self.grpc_uri, self.http_url = match["grpc"], match["http"]
                 return
         status = self._wait(timeout_s=30)

@@ -352,7 +352,8 @@ def restore_functions(response: milvus_pb2.DescribeCollectionResponse) -> Functi
         if field.name in outputs:
             field.is_function_output = True
     _merge_functions(schema, record)
-    response.update_timestamp = record.revision
+    # An upstream that counts revisions itself checks them itself: clients must see its own count.
+    response.update_timestamp = response.update_timestamp or record.revision
     kept = [pair for pair in response.properties if pair.key != PROPERTY_KEY]
     del response.properties[:]
     response.properties.extend(kept)

@@ -1,0 +1,105 @@
+"""Several Milvus endpoints behind one server, and servers that want to know who asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusException
+
+from milvane.testing.servers import MilvaneProcess
+
+TEXTS = ["a red apple", "a ship at sea", "a symphony in four movements"]
+
+
+def use(client: MilvusClient, name: str) -> int:
+    """Create a collection with a function, fill it, search it; return the first hit's id."""
+    schema = client.create_schema(description="the same code everywhere")
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("document", DataType.VARCHAR, max_length=200)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=1024)
+    params = {"provider": "aliyun_milvus", "model_name": "text-embedding-v4"}
+    schema.add_function(
+        Function("embed", FunctionType.TEXTEMBEDDING, ["document"], ["dense"], params=params)
+    )
+    index = client.prepare_index_params()
+    index.add_index("dense", index_type="AUTOINDEX", metric_type="COSINE")
+    client.create_collection(name, schema=schema, index_params=index)
+    client.insert(name, [{"id": i, "document": text} for i, text in enumerate(TEXTS)])
+    (hits,) = client.search(name, ["classical music"], anns_field="dense", limit=1)
+    return int(hits[0]["id"])
+
+
+@pytest.fixture(scope="module")
+def two_instances(
+    bare_lite_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Addresses of the embedded instance and of a remote one behind the same server."""
+    folder = tmp_path_factory.mktemp("instances")
+    config = folder / "milvane.toml"
+    config.write_text(
+        f"""
+        [[instances]]
+        name = "embedded"
+
+        [[instances]]
+        name = "elsewhere"
+        uri = "{bare_lite_uri}"
+        grpc_port = 0
+        token = "root:Milvus"
+        """
+    )
+    with MilvaneProcess(folder / "data", arguments=("--config", str(config))) as server:
+        elsewhere = re.search(r"elsewhere on (http://[\d.:]+)", server.ready_line)
+        assert elsewhere
+        yield server.grpc_uri, elsewhere[1]
+
+
+def test_same_code_runs_on_both(two_instances: tuple[str, str]) -> None:
+    """A collection is created, filled and searched alike, and each instance has its own."""
+    for number, uri in enumerate(two_instances):
+        client = MilvusClient(uri=uri)
+        assert use(client, f"same_{number}") == 2
+        assert client.list_collections() == [f"same_{number}"]
+        client.close()
+
+
+def test_functions_are_kept_by_the_remote_instance(
+    two_instances: tuple[str, str], bare_lite_uri: str
+) -> None:
+    """The gateway has no state: the collection upstream holds its functions, hidden by it."""
+    client, behind = MilvusClient(uri=two_instances[1]), MilvusClient(uri=bare_lite_uri)
+    use(client, "kept")
+    assert "milvane.functions" in behind.describe_collection("kept")["properties"]
+    description = client.describe_collection("kept")
+    assert "milvane.functions" not in description["properties"]
+    assert description["functions"][0]["name"] == "embed"
+    client.close()
+    behind.close()
+
+
+def test_remote_instance_that_is_absent_is_named(tmp_path: Path) -> None:
+    """The start fails with the address that does not answer."""
+    config = tmp_path / "milvane.toml"
+    config.write_text('[[instances]]\nname = "gone"\nuri = "http://127.0.0.1:9"\n')
+    with pytest.raises(RuntimeError, match=r"'gone' at 127\.0\.0\.1:9 does not answer"):
+        MilvaneProcess(tmp_path / "data", arguments=("--config", str(config))).start()
+
+
+def test_closed_server_lets_in_who_is_known(tmp_path: Path) -> None:
+    """A user and a key get in; a wrong password, and none, do not."""
+    environment = {
+        "MILVANE_ACCESS__USERS": '{"root": "Milvus"}',
+        "MILVANE_ACCESS__API_KEYS": '["key-1"]',
+    }
+    with MilvaneProcess(tmp_path / "data", environment=environment) as server:
+        for token in ("root:Milvus", "key-1"):
+            client = MilvusClient(uri=server.grpc_uri, token=token)
+            assert client.list_collections() == []
+            client.close()
+        for token in ("root:wrong", "key-2", ""):
+            with pytest.raises(MilvusException):
+                MilvusClient(uri=server.grpc_uri, token=token, timeout=5).list_collections()
+    assert "Milvus'" not in server.log.read_text()
