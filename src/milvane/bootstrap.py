@@ -22,6 +22,8 @@ from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
 from milvane.gateway.dispatch import Dispatcher
+from milvane.gateway.port_sharing import SharedPort
+from milvane.gateway.rest_v2.app import create_rest_app
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
@@ -111,7 +113,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             )
             gateway = await stack.enter_async_context(
                 GatewayServer(
-                    MilvusHandler(dispatcher),
+                    MilvusHandler(dispatcher, compat=settings.gateway.compat),
                     settings.gateway,
                     host=server.host,
                     port=server.grpc_port if instance.grpc_port is None else instance.grpc_port,
@@ -124,6 +126,24 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+def _milvus_port(
+    dispatcher: Dispatcher, settings: Settings, *, port: int
+) -> GatewayServer | SharedPort:
+    """Describe an instance's port: gRPC alone, or REST beside it."""
+    handler, host = MilvusHandler(dispatcher), settings.server.host
+    if not settings.gateway.rest:
+        return GatewayServer(handler, settings.gateway, host=host, port=port)
+    app = create_rest_app(dispatcher, settings.gateway)
+    drain_timeout_s = settings.gateway.drain_timeout_s
+    return SharedPort(
+        host=host,
+        port=port,
+        http2=lambda path: GatewayServer(handler, settings.gateway, path=path),
+        http1=lambda path: HttpListener(app, path=path, drain_timeout_s=drain_timeout_s),
+        sniff_timeout_s=settings.gateway.sniff_timeout_s,
+    )
 
 
 async def _open_upstream(

@@ -2,11 +2,13 @@
 Failures in Milvus's dialect: one table from `ErrorKind` to codes, and how a reply carries them.
 
 Milvus reports a failure inside the reply (`Status.error_code`, `.code`, `.reason`), and only what
-concerns the connection as a gRPC status. Codes are those of Milvus 2.6.
+concerns the connection as a gRPC status. Milvus 3.0 has codes of its own for some kinds; the others
+are as in 2.6.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from google.protobuf import message_factory
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.domain.errors import Conflict, ErrorKind, NotFound, ServiceError
+from milvane.gateway.settings import Compat
 
 _LegacyCode = common_pb2.ErrorCode
 
@@ -56,6 +59,15 @@ TABLE: dict[ErrorKind, Row] = {
 }
 
 
+TABLE_3_0: dict[ErrorKind, Row] = TABLE | {
+    ErrorKind.INVALID_INPUT: Row(1100, _UNEXPECTED),
+    ErrorKind.MEDIA_REJECTED: Row(1100, _UNEXPECTED),
+    ErrorKind.UPSTREAM_REJECTED: Row(2400, _UNEXPECTED),
+}
+
+TABLES: Mapping[Compat, Mapping[ErrorKind, Row]] = {"2.6": TABLE, "3.0": TABLE_3_0}
+
+
 class CollectionNotFound(NotFound):
     """The upstream has no such collection."""
 
@@ -73,9 +85,9 @@ class SchemaMismatch(Conflict):
         )
 
 
-def to_status(error: ServiceError) -> common_pb2.Status:
-    """Write a failure as Milvus's `Status`."""
-    row = TABLE[error.kind]
+def to_status(error: ServiceError, compat: Compat = "2.6") -> common_pb2.Status:
+    """Write a failure as the `Status` of that version of Milvus."""
+    row = TABLES[compat][error.kind]
     return common_pb2.Status(
         error_code=row.legacy_code,
         code=row.code,
@@ -85,7 +97,7 @@ def to_status(error: ServiceError) -> common_pb2.Status:
     )
 
 
-def to_reply(method: str, error: ServiceError) -> bytes | None:
+def to_reply(method: str, error: ServiceError, compat: Compat = "2.6") -> bytes | None:
     """
     Write a failure as the serialized reply of an RPC.
 
@@ -94,13 +106,15 @@ def to_reply(method: str, error: ServiceError) -> bytes | None:
 
         error: What went wrong.
 
+        compat: Which version of Milvus the codes are of.
+
     Returns:
         None if the reply of that RPC cannot carry a failure.
     """
     reply_type = _reply_type(method)
     if reply_type is None:
         return None
-    status = to_status(error)
+    status = to_status(error, compat)
     if reply_type is common_pb2.Status:
         return status.SerializeToString()
     if "status" not in reply_type.DESCRIPTOR.fields_by_name:

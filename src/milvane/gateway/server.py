@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,7 @@ from milvane.domain.errors import Conflict, Internal, ServiceError
 from milvane.gateway.calls import Metadata
 from milvane.gateway.dispatch import Dispatcher, short_name
 from milvane.gateway.errors import TABLE, to_reply
-from milvane.gateway.settings import GatewaySettings
+from milvane.gateway.settings import Compat, GatewaySettings
 from milvane.instances.upstream import UpstreamStatus
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,9 @@ _OWN_HEADERS = ("user-agent", "te", "content-type", "grpc-", ":")
 class MilvusHandler(grpc.GenericRpcHandler):
     """Answers every RPC of whatever name."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, compat: Compat = "2.6") -> None:
         self._dispatcher = dispatcher
+        self._compat: Compat = compat
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Choose how a call is handled; no name is unknown, since the upstream may know it."""
@@ -54,10 +56,11 @@ class MilvusHandler(grpc.GenericRpcHandler):
             except UpstreamStatus as error:
                 await _end_as_upstream(context, error)
             except ServiceError as error:
-                return await _refuse(context, method, error)
+                return await _refuse(context, method, error, self._compat)
             except Exception:  # the one catch-all of this front door: a defect ends one call only
                 logger.exception("unexpected failure in %s", method)
-                return await _refuse(context, method, Internal("internal error; see the log"))
+                defect = Internal("internal error; see the log")
+                return await _refuse(context, method, defect, self._compat)
             raise AssertionError("abort does not return")
 
         return behaviour
@@ -91,8 +94,11 @@ def _grpc_status(error: ServiceError) -> grpc.StatusCode:
     return TABLE[error.kind].grpc_status or grpc.StatusCode.INTERNAL
 
 
-async def _refuse(context: grpc.aio.ServicerContext, method: str, error: ServiceError) -> bytes:
-    reply = None if TABLE[error.kind].grpc_status else to_reply(short_name(method), error)
+async def _refuse(
+    context: grpc.aio.ServicerContext, method: str, error: ServiceError, compat: Compat
+) -> bytes:
+    ends_call = TABLE[error.kind].grpc_status is not None
+    reply = None if ends_call else to_reply(short_name(method), error, compat)
     if reply is None:
         await context.abort(_grpc_status(error), error.message)
     return reply  # type: ignore[return-value]  # abort raises
@@ -110,11 +116,28 @@ class GatewayServer:
         handler: MilvusHandler,
         settings: GatewaySettings,
         *,
-        host: str,
-        port: int,
+        host: str = "",
+        port: int = 0,
+        path: Path | None = None,
     ) -> None:
+        """
+        Describe the listener.
+
+        Args:
+            handler: What answers the calls.
+
+            settings: What a call may hold, and how the server ends.
+
+            host: Address to listen on.
+
+            port: 0 for a free one.
+
+            path: A Unix socket to listen on, instead of host and port.
+        """
         self._settings = settings
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if path is not None:
+            self._address = f"unix:{path}"
         self._handler = handler
         self._server: grpc.aio.Server | None = None
         self.port = port

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.domain.errors import ErrorKind, InvalidInput, Overloaded
-from milvane.gateway.errors import TABLE, CollectionNotFound, SchemaMismatch, to_reply, to_status
+from milvane.gateway.errors import (
+    TABLES,
+    CollectionNotFound,
+    Row,
+    SchemaMismatch,
+    to_reply,
+    to_status,
+)
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
-def test_every_error_speaks_milvus(kind: ErrorKind) -> None:
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_every_error_speaks_milvus(table: Mapping[ErrorKind, Row], kind: ErrorKind) -> None:
     """No failure is told as a success, in either of the two fields that clients read."""
-    assert TABLE[kind].code != 0
-    assert TABLE[kind].legacy_code != 0
+    assert table[kind].code != 0
+    assert table[kind].legacy_code != 0
+
+
+def test_bad_input_has_a_code_of_its_own_in_each_version() -> None:
+    """Tests of Milvus's clients look at it."""
+    assert to_status(InvalidInput("no")).code == 65535
+    assert to_status(InvalidInput("no"), "3.0").code == 1100
 
 
 def test_overload_is_one_that_clients_retry() -> None:
