@@ -1,0 +1,143 @@
+"""The use case: what is asked is checked, embedded once, and given back in order."""
+
+import numpy as np
+import pytest
+
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY, find_model
+from milvane.domain.errors import (
+    InputTooLong,
+    ModelNotServed,
+    OutputNotOffered,
+    UpstreamUnavailable,
+)
+from milvane.domain.models import DENSE_ONLY, SPARSE_ONLY, Output, Purpose
+from milvane.serving.embedding import WEIGHED_AT_ONCE, EmbeddingService, EmbedRequest
+from milvane.serving.settings import ServingSettings
+from milvane.testing.engines import CountingWeigher, HashingEngine
+
+WEIGHTS = ALL_MINILM_L6_V2.name
+MODEL = "text-embedding-v4"
+BOTH = DENSE_ONLY | SPARSE_ONLY
+
+
+class CountedEngine(HashingEngine):
+    """Counts tokenized texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenized_texts = 0
+
+    async def tokenize(self, texts):
+        """Tokenize and count."""
+        self.tokenized_texts += len(texts)
+        return await super().tokenize(texts)
+
+
+def service_of(engine: HashingEngine, **settings: bool) -> EmbeddingService:
+    """Put the use case in front of an engine."""
+    return EmbeddingService(
+        {WEIGHTS: engine}, ServingSettings(**settings), weighers={WEIGHTS: CountingWeigher()}
+    )
+
+
+async def test_both_kinds_of_vectors_come_from_one_tokenisation() -> None:
+    """Each distinct text is tokenized and embedded once, whatever is made of it."""
+    engine = CountedEngine()
+    texts = ["a b a", "c", "a b a"]
+    embedded = await service_of(engine).embed(EmbedRequest(MODEL, texts, outputs=BOTH))
+    assert (engine.tokenized_texts, engine.embedded_texts) == (2, 2)
+    assert embedded.vectors.shape == (3, 1024)
+    assert [vector.values.tolist() for vector in embedded.sparse] == [
+        embedded.sparse[2].values.tolist(),
+        [1.0],
+        embedded.sparse[0].values.tolist(),
+    ]
+    assert embedded.sparse[0].values.sum() == 3
+    assert embedded.total_tokens == 7
+
+
+async def test_sparse_vectors_alone_need_no_forward_pass() -> None:
+    """Without dense vectors nothing is embedded, and vectors have no width."""
+    engine = HashingEngine()
+    embedded = await service_of(engine).embed(EmbedRequest(MODEL, ["a"], outputs=SPARSE_ONLY))
+    assert engine.calls == []
+    assert embedded.vectors.shape == (1, 0)
+    assert len(embedded.sparse) == 1
+
+
+async def test_dense_vectors_alone_have_no_terms() -> None:
+    """Nobody pays for what was not asked for."""
+    embedded = await service_of(HashingEngine()).embed(EmbedRequest(MODEL, ["a"]))
+    assert (list(embedded.sparse), embedded.terms) == ([], None)
+
+
+async def test_purpose_reaches_the_terms() -> None:
+    """A query's terms are weighed as a query's."""
+    service = service_of(HashingEngine())
+    sums = [
+        (await service.embed(EmbedRequest(MODEL, ["a b"], purpose=purpose, outputs=SPARSE_ONLY)))
+        .sparse[0]
+        .values.sum()
+        for purpose in (Purpose.DOCUMENT, Purpose.QUERY)
+    ]
+    assert sums == [2, 4]
+
+
+async def test_many_texts_keep_their_order() -> None:
+    """The terms of each text are its own, beyond any chunk of the work."""
+    texts = [f"t{number}" for number in range(WEIGHED_AT_ONCE + 3)]
+    service = service_of(HashingEngine())
+    embedded = await service.embed(EmbedRequest(MODEL, texts, outputs=SPARSE_ONLY))
+    alone = await service.embed(EmbedRequest(MODEL, texts[-1:], outputs=SPARSE_ONLY))
+    np.testing.assert_array_equal(embedded.sparse[-1].indexes, alone.sparse[0].indexes)
+
+
+async def test_a_cut_holds_for_both_kinds_and_is_reported() -> None:
+    """A request may ask for a cut that the operator did not set, or forbid the one that he did."""
+    long = " ".join("x" * 2049)
+    asked = EmbedRequest("text-embedding-v2", ["a", long], cut_long_inputs=True)
+    embedded = await service_of(HashingEngine()).embed(asked)
+    assert (embedded.cut_inputs, embedded.token_counts) == ([1], [1, 2048])
+    forbidden = EmbedRequest("text-embedding-v2", ["a", long], cut_long_inputs=False)
+    with pytest.raises(InputTooLong) as refusal:
+        await service_of(HashingEngine(), cut_long_inputs=True).embed(forbidden)
+    assert refusal.value.index == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [("text-embedding-v2", SPARSE_ONLY), ("ops-text-sparse-embedding-001", DENSE_ONLY)],
+)
+async def test_output_that_a_model_does_not_have_is_refused(
+    model: str, outputs: frozenset[Output]
+) -> None:
+    """The refusal names what the model has."""
+    with pytest.raises(OutputNotOffered, match="it offers"):
+        await service_of(HashingEngine()).embed(EmbedRequest(model, ["a"], outputs=outputs))
+
+
+async def test_terms_without_a_vocabulary_are_unavailable() -> None:
+    """Weights whose vocabulary is not loaded still give dense vectors."""
+    service = EmbeddingService({WEIGHTS: HashingEngine()}, ServingSettings())
+    assert (await service.embed(EmbedRequest(MODEL, ["a"]))).vectors.shape == (1, 1024)
+    with pytest.raises(UpstreamUnavailable, match="vocabulary"):
+        await service.embed(EmbedRequest(MODEL, ["a"], outputs=BOTH))
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+async def test_model_is_served_or_says_what_is_missing(model) -> None:
+    """Every model of the catalogue either works or names what to pull."""
+    service = service_of(HashingEngine())
+    if model.name in SERVED_BY:
+        embedded = await service.embed(EmbedRequest(model.name, ["a"], outputs=model.outputs))
+        assert embedded.vectors.shape == (1, model.default_dimension)
+        return
+    with pytest.raises(ModelNotServed, match="milvane models pull"):
+        service.engine_of(model)
+
+
+def test_multimodal_model_points_to_open_weights() -> None:
+    """A model whose own weights are not published names others of its kind."""
+    service = service_of(HashingEngine())
+    with pytest.raises(ModelNotServed, match="milvane models pull qwen3-vl-embedding`"):
+        service.engine_of(find_model("multimodal-embedding-v1"))
