@@ -15,9 +15,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from milvane.apis.app import create_app
+from milvane.apis.background import Background
+from milvane.apis.dashscope.tasks_lines import TextLines
 from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
+from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
+from milvane.domain.jobs import JobKind
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
@@ -32,10 +36,16 @@ from milvane.instances.lite.supervisor import LiteInstance, LiteState
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
+from milvane.jobs.desk import JobDesk
+from milvane.jobs.parts import Parts
+from milvane.jobs.runner import Workshop
+from milvane.jobs.worker import JobWorker
 from milvane.serving.access import Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.settings import Settings, weights_dir
+from milvane.storage.database import Database
+from milvane.storage.files import FileStore
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +93,17 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
     condition = Condition()
     async with AsyncExitStack() as stack:
+        workshop = await _open_workshop(stack, embedding, settings)
+        worker = JobWorker(workshop)
         # The probes answer from here on: alive, and not ready yet.
         http = await stack.enter_async_context(
             HttpListener(
-                create_app(embedding, settings.apis, condition.readiness),
+                create_app(
+                    embedding,
+                    settings.apis,
+                    condition.readiness,
+                    background=_background(workshop, worker, settings),
+                ),
                 host=server.host,
                 port=server.http_port,
                 drain_timeout_s=settings.gateway.drain_timeout_s,
@@ -120,12 +137,44 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 )
             )
             ports[instance.name] = gateway.port
+        await stack.enter_async_context(worker)
         condition.starting = False
         try:
             yield Running(grpc_ports=ports, http_port=http.port)
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+async def _open_workshop(
+    stack: AsyncExitStack, embedding: EmbeddingService, settings: Settings
+) -> Workshop:
+    """Open what files and jobs are kept in."""
+    data_dir = settings.server.data_dir
+    database = await stack.enter_async_context(Database(settings.storage, data_dir))
+    files = FileStore(database, data_dir / "files", settings.storage)
+    await files.prepare()
+    return Workshop(
+        database=database,
+        files=files,
+        parts=Parts(data_dir / "files" / "parts"),
+        formats={
+            JobKind.BATCH: BatchLines(max_inputs=settings.apis.max_inputs),
+            JobKind.TEXT_TASK: TextLines(),
+        },
+        service=embedding,
+        settings=settings.jobs,
+    )
+
+
+def _background(workshop: Workshop, worker: JobWorker, settings: Settings) -> Background:
+    """Say who does what works on after an HTTP answer."""
+    return Background(
+        files=workshop.files,
+        jobs=JobDesk(workshop.database, worker.wake),
+        max_file_bytes=settings.storage.max_file_bytes,
+        clock=workshop.clock,
+    )
 
 
 def _milvus_port(

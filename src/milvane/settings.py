@@ -31,9 +31,11 @@ from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
+from milvane.jobs.settings import JobsSettings
 from milvane.sections import Section
 from milvane.serving.access import AccessSettings
 from milvane.serving.settings import ServingSettings
+from milvane.storage.settings import StorageSettings
 
 ENVIRONMENT_PREFIX = "MILVANE_"
 
@@ -99,6 +101,8 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     serving: ServingSettings = ServingSettings()
     inference: InferenceSettings = InferenceSettings()
+    storage: StorageSettings = StorageSettings()
+    jobs: JobsSettings = JobsSettings()
     lite: LiteSettings = LiteSettings()
     instances: tuple[InstanceSettings, ...] = (InstanceSettings(),)
     """Milvus endpoints that are served, each on a port of its own."""

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from milvane.apis.aisearch.routes import aisearch_router
+from milvane.apis.background import Background, join_background, upload_limits
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
@@ -29,6 +30,7 @@ def create_app(
     readiness: Callable[[], Readiness],
     *,
     tasks: AsyncTasks | None = None,
+    background: Background | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -42,6 +44,8 @@ def create_app(
         readiness: Says whether the whole server is ready; called for each probe.
 
         tasks: Takes embedding requests that are to be done in the background; none refuses them.
+
+        background: Keeps files and runs jobs; none to offer neither.
 
         clock: Says the time in seconds, for rates; never goes back.
 
@@ -57,13 +61,19 @@ def create_app(
         middleware=[
             Middleware(RequestIds),
             Middleware(LastResort, answer=answer_unexpected),
-            Middleware(BodyCap, max_body_bytes=settings.max_body_bytes),
+            Middleware(
+                BodyCap,
+                max_body_bytes=settings.max_body_bytes,
+                uploads=upload_limits(background),
+            ),
         ],
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_refusal},
     )
     app.include_router(health_router(readiness))
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings), prefix=prefix)
+    if background is not None:
+        tasks = join_background(app, background, settings)
     app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
     app.include_router(aisearch_router(service, settings, clock))
     return app

@@ -3,7 +3,8 @@
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -92,9 +93,26 @@ class LastResort:
 class BodyCap:
     """Stops reading a request body as soon as it is known to be too large."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        uploads: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """
+        Wrap an application.
+
+        Args:
+            app: What reads bodies.
+
+            max_body_bytes: Of a request that is held in memory.
+
+            uploads: Paths whose bodies go to the disk as they arrive, and their own limits.
+        """
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request with a capped body."""
@@ -104,21 +122,23 @@ class BodyCap:
         announced = Headers(scope=scope).get("content-length", "")
         announced_bytes = int(announced) if announced.isdecimal() else 0
         received_bytes = 0
+        limit = self._uploads.get(scope["path"], self._max_body_bytes)
 
         async def receive_capped() -> Message:
             nonlocal received_bytes
-            self._check(announced_bytes)
+            _check(announced_bytes, limit)
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            self._check(received_bytes)
+            _check(received_bytes, limit)
             return message
 
         await self._app(scope, receive_capped, send)
 
-    def _check(self, body_bytes: int) -> None:
-        if body_bytes > self._max_body_bytes:
-            raise HTTPException(
-                413,
-                f"Payload Too Large. A request body may have {self._max_body_bytes} bytes: "
-                "send fewer inputs at once",
-            )
+
+def _check(body_bytes: int, limit_bytes: int) -> None:
+    if body_bytes > limit_bytes:
+        raise HTTPException(
+            413,
+            f"Payload Too Large. A request body may have {limit_bytes} bytes: "
+            "send fewer inputs at once",
+        )

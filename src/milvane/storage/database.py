@@ -47,7 +47,12 @@ class Database:
             UpstreamUnavailable: If it does not answer.
             Conflict: If a newer version has changed its schema.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"the data directory {self._data_dir} cannot be used: {error.strerror}"
+            ) from error
         try:
             self._engine = open_engine(self._url, self._settings)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:

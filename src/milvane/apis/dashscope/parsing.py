@@ -37,14 +37,14 @@ def parse_text_body(content: bytes, *, reads_nests: bool) -> TextBody:
     Raises:
         InvalidInput: If it is not such a request.
     """
-    fields = _parse_object(content)
-    model = _model_of(fields)
-    texts = _input_of(fields).get("texts")
-    parameters = _parse_parameters(fields, TextParameters, reads_nests=reads_nests)
+    fields = parse_object(content)
+    model = model_of(fields)
+    texts = input_of(fields).get("texts")
+    parameters = parse_parameters(fields, TextParameters, reads_nests=reads_nests)
     if isinstance(texts, str):
         texts = [texts]
     if texts is None or texts == []:
-        raise _missing_input("input.texts has no text")
+        raise missing_input("input.texts has no text")
     if not isinstance(texts, list):
         raise InvalidInput(f"{ALGORITHM}{_NOT_TEXT}", parameter="input")
     for index, text in enumerate(texts):
@@ -66,12 +66,12 @@ def parse_multimodal_body(content: bytes, *, reads_nests: bool) -> MultimodalBod
     Raises:
         InvalidInput: If it is not such a request.
     """
-    fields = _parse_object(content)
-    model = _model_of(fields)
-    contents = _input_of(fields).get("contents")
+    fields = parse_object(content)
+    model = model_of(fields)
+    contents = input_of(fields).get("contents")
     if contents is None or contents == []:
-        raise _missing_input("input.contents has no content")
-    parameters = _parse_parameters(fields, MultimodalParameters, reads_nests=reads_nests)
+        raise missing_input("input.contents has no content")
+    parameters = parse_parameters(fields, MultimodalParameters, reads_nests=reads_nests)
     try:
         parsed = MultimodalInput.model_validate({"contents": contents})
     except ValidationError as error:
@@ -109,7 +109,8 @@ def _is_address(text: str, *, may_be_inline: bool) -> bool:
     return bool(colon) and scheme.lower() in {"http", "https", "oss"} and len(rest) > len("//")
 
 
-def _parse_object(content: bytes) -> dict[str, Any]:
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Read a body as an object; raises `InvalidInput` if it is none."""
     try:
         fields = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -121,7 +122,8 @@ def _parse_object(content: bytes) -> dict[str, Any]:
     return fields
 
 
-def _model_of(fields: dict[str, Any]) -> str:
+def model_of(fields: dict[str, Any]) -> str:
+    """Read which model is asked for; raises `InvalidInput` if none is."""
     model = fields.get("model")
     if model is None or model == "":
         raise Refused(
@@ -132,10 +134,11 @@ def _model_of(fields: dict[str, Any]) -> str:
     return model
 
 
-def _input_of(fields: dict[str, Any]) -> dict[str, Any]:
+def input_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """Read what is to be embedded; raises `InvalidInput` if nothing is."""
     given = fields.get("input")
     if given is None:
-        raise _missing_input("there is no input")
+        raise missing_input("there is no input")
     if not isinstance(given, dict):
         raise Refused(
             "The input parameter requires json format. (input is not an object)",
@@ -144,15 +147,17 @@ def _input_of(fields: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _missing_input(why: str) -> Refused:
+def missing_input(why: str) -> Refused:
+    """Say that there is nothing to embed."""
     return Refused(
         f"Required input parameter missing from request. ({why})", code="BadRequest.EmptyInput"
     )
 
 
-def _parse_parameters(
+def parse_parameters(
     fields: dict[str, Any], kind: type[Parameters], *, reads_nests: bool
 ) -> Parameters:
+    """Read the parameters, wherever they are; raises `InvalidInput` if one is wrong."""
     own = fields.get("parameters") or {}
     if not isinstance(own, dict):
         raise InvalidInput("parameters is not an object", parameter="parameters")

@@ -1,0 +1,172 @@
+"""
+The upload area of the native dialect, and files by their address.
+
+The area stands in for the object store of the hosted service: leave to upload names a folder that
+nobody can guess, the form says what is uploaded, and `oss://` names it afterwards. No address is
+ever fetched: only files that are here already can be named.
+"""
+
+import base64
+import re
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from urllib.parse import unquote, urlsplit
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from milvane.apis.dashscope.errors import Refused
+from milvane.apis.dashscope.tasks_wire import (
+    UploadAnswer,
+    UploadedFile,
+    UploadedFiles,
+    UploadPolicy,
+    UploadPolicyAnswer,
+)
+from milvane.apis.multipart import Form, OpenFile, PartHead, read_form
+from milvane.apis.ports import Clock, Files, IncomingFile
+from milvane.domain.errors import InvalidInput, NotFound, PermissionDenied
+from milvane.domain.files import FilePurpose, StoredFile, parse_file_id
+
+PREFIX = "/api/v1"
+GRANT_S = 300
+KEPT_S = 48 * 3600
+MAX_KEY_CHARACTERS = 1000
+_MEGABYTE = 1024 * 1024
+
+_OWN_PATH = re.compile(r"/(?:compatible-mode/)?v1/files/([^/]+)/content")
+
+
+def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRouter:
+    """
+    Build the routes of uploads in front of the store.
+
+    Args:
+        files: The store.
+
+        max_file_bytes: What clients are told; the store itself keeps to it.
+
+        clock: The time of day.
+    """
+    router = APIRouter(prefix=PREFIX, tags=["DashScope"])
+
+    @router.get("/uploads")
+    async def get_policy(request: Request, action: str = "", model: str = "") -> UploadPolicyAnswer:
+        """Give leave to upload files for a model."""
+        if action != "getPolicy":
+            raise InvalidInput("action must be getPolicy", parameter="action")
+        if not model:
+            raise Refused(
+                'Required parameter "model" missing from request.', code="BadRequest.EmptyModel"
+            )
+        expires_at = clock() + timedelta(seconds=GRANT_S)
+        folder, signature = await files.grant_upload(expires_at)
+        told = {"expiration": expires_at.isoformat(), "folder": folder}
+        policy = UploadPolicy(
+            policy=base64.b64encode(orjson.dumps(told)).decode(),
+            signature=signature,
+            upload_dir=folder,
+            upload_host=f"{request.base_url}api/v1/uploads",
+            expire_in_seconds=GRANT_S,
+            max_file_size_mb=max(1, max_file_bytes // _MEGABYTE),
+            capacity_limit_mb=max(1, max_file_bytes // _MEGABYTE),
+            oss_access_key_id="milvane",
+        )
+        return UploadPolicyAnswer(request_id=request.state.request_id, data=policy)
+
+    @router.post("/uploads", response_class=Response, status_code=200)
+    async def upload(request: Request) -> Response:
+        """Take in one file under the key that the form names."""
+        async with AsyncExitStack() as stack:
+
+            async def open_file(part: PartHead, form: Form) -> IncomingFile:
+                if part.name != "file" or form.files:
+                    raise InvalidInput("send one file, in the field `file`", parameter="file")
+                key = await _granted_key(files, form)
+                name = part.file_name or key.rpartition("/")[2]
+                expires_at = clock() + timedelta(seconds=KEPT_S)
+                return await stack.enter_async_context(
+                    files.receive(name, FilePurpose.UPLOAD, expires_at=expires_at, key=key)
+                )
+
+            form = await _read(request, open_file)
+            await form.files[0][1].complete()
+        return Response(status_code=200)
+
+    @router.post("/files")
+    async def upload_files(request: Request) -> UploadAnswer:
+        """Take in files, to be named by their address."""
+        async with AsyncExitStack() as stack:
+
+            async def open_file(part: PartHead, _: Form) -> IncomingFile:
+                return await stack.enter_async_context(
+                    files.receive(part.file_name or "", FilePurpose.UPLOAD)
+                )
+
+            form = await _read(request, open_file)
+            stored = [await incoming.complete() for _, incoming in form.files]
+        uploaded = [
+            UploadedFile(
+                file_id=file.id,
+                name=file.name,
+                url=f"{request.base_url}v1/files/{file.id}/content",
+            )
+            for file in stored
+        ]
+        data = UploadedFiles(uploaded_files=uploaded)
+        return UploadAnswer(request_id=request.state.request_id, data=data)
+
+    return router
+
+
+async def find_input(files: Files, url: str) -> StoredFile:
+    """
+    Find the file that an address names.
+
+    The host is not looked at: an id or a key that exists cannot be guessed, so whoever names one
+    has it from this server, whatever name the server has on the way there.
+
+    Raises:
+        Refused: If the address is not one of a file that is here.
+    """
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "oss":
+            return await files.find_key(unquote(url.removeprefix("oss://")))
+        match = _OWN_PATH.fullmatch(parts.path) if parts.scheme in ("http", "https") else None
+        file_id = match and parse_file_id(match[1])
+        if not file_id:
+            raise Refused(
+                "The provided URL does not appear to be valid. Ensure it is correctly formatted. "
+                "(This server fetches nothing from elsewhere: upload the file to it, with POST "
+                "/api/v1/files, and give the URL that it answers with.)",
+                code="InvalidURL",
+            )
+        return await files.find(file_id)
+    except NotFound as missing:
+        raise Refused(
+            f"Download {url[:200]} failed. ({missing.message})", code="InvalidURL"
+        ) from missing
+
+
+async def _read(request: Request, open_file: OpenFile) -> Form:
+    form = await read_form(request.stream(), request.headers.get("content-type", ""), open_file)
+    if not form.files:
+        raise InvalidInput("the form has no file", parameter="file")
+    return form
+
+
+async def _granted_key(files: Files, form: Form) -> str:
+    """
+    Read where a file is to go; the fields that say so come before it.
+
+    Raises:
+        PermissionDenied: If there is no leave for that place.
+    """
+    key, signature = form.fields.get("key", ""), form.fields.get("Signature", "")
+    folder, _, name = key.rpartition("/")
+    if not name or len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
+        raise InvalidInput("the form names no key that a file could have", parameter="key")
+    if not await files.may_upload(folder, signature):
+        raise PermissionDenied("there is no leave to upload to this key; ask for it first")
+    return key
