@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,14 @@ def test_scan_tells_near_neighbours_apart() -> None:
     numbers, distances = ScanIndex(vectors, "L2").search(vectors[49:], 3)
     assert numbers[0].tolist() == [49, 48, 47]
     assert distances[0].tolist() == [0.0, 1 / 256, 2 / 256]
+
+
+def test_scan_with_many_queries_takes_little_memory() -> None:
+    """A batch of queries takes memory for queries times rows at most, and not for dimensions."""
+    vectors = np.random.default_rng(1).normal(size=(3_000, 64)).astype(np.float32)
+    index = ScanIndex.build(vectors, "L2")
+    tracemalloc.start()
+    index.search(vectors, 5)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 64 * 1024 * 1024 < vectors.nbytes * len(vectors)

@@ -82,6 +82,7 @@ class Engine:
         """
         self.db = MilvusLite(str(data_dir))
         recovery.recover(data_dir)
+        upkeep.scan_instead_of_brute_force()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
         self._journal = Journal(data_dir)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 8
 """Rows beyond those asked for that are computed exactly: rounding may swap near neighbours."""
+_ROUGH_DISTANCES_AT_ONCE = 1024 * 1024
+"""Bounds the memory of a search with many queries."""
 
 
 class ScanIndex:
@@ -43,6 +45,11 @@ class ScanIndex:
         norms = np.sqrt(self._squares)
         self._scales = (-1 / np.where(norms == 0, 1, norms)).astype(np.float32)
 
+    @classmethod
+    def build(cls, vectors: NDArray[np.float32], metric: str) -> ScanIndex:
+        """Make an index for one search, where Milvus Lite makes its own."""
+        return cls(vectors, metric)
+
     def search(
         self,
         queries: NDArray[np.float32],
@@ -68,15 +75,17 @@ class ScanIndex:
         """
         numbers = np.full((len(queries), top_k), -1, dtype=np.int64)
         distances = np.full((len(queries), top_k), np.inf, dtype=np.float32)
-        rough = self._rough_distances(queries)
-        if valid_mask is not None:
-            rough[:, ~valid_mask] = np.inf
-        for position, query in enumerate(queries):
-            rows = _smallest(rough[position], top_k + _MARGIN)
-            exact = compute_distances(query, self._vectors[rows], self.metric)
-            order = np.lexsort((rows, exact))[:top_k]
-            numbers[position, : len(order)] = rows[order]
-            distances[position, : len(order)] = exact[order]
+        at_once = max(1, _ROUGH_DISTANCES_AT_ONCE // max(1, self.num_vectors))
+        for start in range(0, len(queries), at_once):
+            rough = self._rough_distances(queries[start : start + at_once])
+            if valid_mask is not None:
+                rough[:, ~valid_mask] = np.inf
+            for position, candidates in enumerate(rough, start):
+                rows = _smallest(candidates, top_k + _MARGIN)
+                exact = compute_distances(queries[position], self._vectors[rows], self.metric)
+                order = np.lexsort((rows, exact))[:top_k]
+                numbers[position, : len(order)] = rows[order]
+                distances[position, : len(order)] = exact[order]
         return numbers, distances
 
     def _rough_distances(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from milvus_lite.constants import MAX_SEGMENT_ROWS
 from milvus_lite.index.factory import build_index_from_spec, load_index_from_spec
 from milvus_lite.schema.types import DataType
+from milvus_lite.search import executor_indexed
 from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.snapshots import snapshot_references
@@ -47,6 +48,15 @@ class Merge:
     obsolete: list[str]
     segments: dict[str, Segment]
     """By path within the partition."""
+
+
+def scan_instead_of_brute_force() -> None:
+    """
+    Have rows without an index searched by `ScanIndex`, for the whole process.
+
+    Milvus Lite's brute force takes memory for queries times rows times dimensions.
+    """
+    executor_indexed.BruteForceIndex = ScanIndex
 
 
 def take_over(collection: Collection, index_min_rows: int) -> None:
