@@ -193,8 +193,6 @@ def _extract_file(archive: zipfile.ZipFile, file: WeightsFile, target: Path) -> 
         # One byte more than expected is read, no further: an archive can unpack to any size.
         while chunk := source.read(min(CHUNK_BYTES, left_bytes + 1)):
             left_bytes -= len(chunk)
-            if left_bytes < 0:
-                break
             digest.update(chunk)
             sink.write(chunk)
     if left_bytes != 0 or digest.hexdigest() != file.sha256:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from milvane.domain.errors import Internal, Overloaded, ServiceError, UpstreamUnavailable
+from milvane.domain.errors import Internal, Overloaded, UpstreamUnavailable
 from milvane.domain.models import Lane
 from milvane.inference.batcher import Batcher, QueueLimits
 
@@ -248,7 +248,10 @@ async def test_rest_of_a_failed_request_is_not_run(runtime: SteppedRuntime) -> N
         runtime.allow()
         with pytest.raises(Internal):
             await request
-        assert (batcher.pending_inputs, batcher.pending_tokens) == (0, 0)
+        following = submit(batcher, inputs(3))
+        assert await runtime.wait_for_pass() == [3]
+        runtime.allow()
+        await following
 
 
 async def test_vector_that_is_not_finite_is_an_error() -> None:
@@ -275,6 +278,15 @@ async def test_leaving_finishes_what_waits(runtime: SteppedRuntime) -> None:
         await batcher.compute(inputs(4), lane=Lane.BULK)
 
 
+async def test_leaving_finishes_what_has_just_arrived() -> None:
+    """A request that was accepted in the very turn in which the block is left is served."""
+    async with Batcher(SteppedRuntime(permits=1), LIMITS) as batcher:
+        request = submit(batcher, inputs(1))
+        await asyncio.sleep(0)  # one turn: the request is in the queue, no pass has begun
+        assert batcher.pending_inputs == 1
+    assert firsts(await request) == [1.0]
+
+
 async def test_leaving_by_a_failure_fails_what_waits(runtime: SteppedRuntime) -> None:
     """When the block fails, nobody is left waiting: what has not begun fails at once."""
     requests: list[asyncio.Task[NDArray[np.float32]]] = []
@@ -290,7 +302,7 @@ async def test_leaving_by_a_failure_fails_what_waits(runtime: SteppedRuntime) ->
         await fail_inside()
     began, waited = await asyncio.gather(*requests, return_exceptions=True)
     assert isinstance(began, np.ndarray)
-    assert isinstance(waited, ServiceError)
+    assert isinstance(waited, UpstreamUnavailable)
 
 
 async def test_counts_tell_the_padding() -> None:

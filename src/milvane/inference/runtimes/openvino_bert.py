@@ -99,7 +99,7 @@ def _infer(
     request: Any, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     try:
-        # Shared, or OpenVINO keeps the first shape's memory and refuses a larger one later.
+        # Always or never: a request that was lent memory once cannot grow its own later.
         results = request.infer((token_ids, lengths), share_inputs=True)
         return np.asarray(results[0])
     except RuntimeError as error:
