@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,8 +29,31 @@ class _Embedded(uvicorn.Server):
 class HttpListener:
     """Serves an ASGI application between entering and leaving its context."""
 
-    def __init__(self, app: Any, *, host: str, port: int, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        host: str = "",
+        port: int = 0,
+        path: Path | None = None,
+        drain_timeout_s: float,
+    ) -> None:
+        """
+        Describe the listener.
+
+        Args:
+            app: The ASGI application.
+
+            host: Address to listen on.
+
+            port: 0 for a free one.
+
+            path: A Unix socket to listen on, instead of host and port.
+
+            drain_timeout_s: How long running requests may finish at the end.
+        """
         self._host = host
+        self._path = path
         self.port = port
         """The port that is really bound, once started."""
         self._server = _Embedded(
@@ -51,8 +75,11 @@ class HttpListener:
         Raises:
             Conflict: If the address is taken or is not this machine's.
         """
-        listening = _bind(self._host, self.port)
-        self.port = listening.getsockname()[1]
+        if self._path is None:
+            listening = _bind(self._host, self.port)
+            self.port = listening.getsockname()[1]
+        else:
+            listening = _bind_path(self._path)
         self._serving = asyncio.create_task(
             self._server.serve(sockets=[listening]), name="http-listener"
         )
@@ -84,5 +111,13 @@ def _bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror}. "
             "Is another server running? Choose another with --http-port"
         ) from error
+    listening.setblocking(False)  # noqa: FBT003 - the library's signature
+    return listening
+
+
+def _bind_path(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    listening.listen(2048)
     listening.setblocking(False)  # noqa: FBT003 - the library's signature
     return listening

@@ -111,18 +111,19 @@ def to_reply(method: str, error: ServiceError, compat: Compat = "2.6") -> bytes 
     Returns:
         None if the reply of that RPC cannot carry a failure.
     """
-    reply_type = _reply_type(method)
-    if reply_type is None:
+    found = reply_type(method)
+    if found is None:
         return None
     status = to_status(error, compat)
-    if reply_type is common_pb2.Status:
+    if found is common_pb2.Status:
         return status.SerializeToString()
-    if "status" not in reply_type.DESCRIPTOR.fields_by_name:
+    if "status" not in found.DESCRIPTOR.fields_by_name:
         return None
-    return reply_type(status=status).SerializeToString()
+    return found(status=status).SerializeToString()
 
 
-def _reply_type(method: str) -> Any:
+def reply_type(method: str) -> Any:
+    """Find the message class of an RPC's reply by the RPC's short name; none if it is unknown."""
     service = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
     descriptor = service.methods_by_name.get(method)
     if descriptor is None:

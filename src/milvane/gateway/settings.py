@@ -43,5 +43,5 @@ class GatewaySettings(Section):
     max_rest_body_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,
-        description="Largest REST request body, in bytes; a larger one is refused while it arrives.",
+        description="Largest REST request body, in bytes; a larger one is refused as it arrives.",
     )
