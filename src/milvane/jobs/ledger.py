@@ -228,7 +228,7 @@ def change_state(
     if new not in FOLLOWERS[old]:
         raise ValueError(f"{new} never follows {old}")
     if new.is_final:
-        facts |= {"lease_owner": None, "lease_until": None}
+        facts |= {"lease_until": None}
     moved = connection.execute(
         update(JOBS).where(_is(lease), JOBS.c.state == old.value).values(state=new.value, **facts)
     )
