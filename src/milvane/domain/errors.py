@@ -199,6 +199,16 @@ class UpstreamRejected(ServiceError):
     kind = ErrorKind.UPSTREAM_REJECTED
 
 
+class ProviderRefused(UpstreamRejected):
+    """A provider of vectors refused a request, or gave an answer that is none."""
+
+
+class ProviderUnavailable(ProviderRefused):
+    """A provider of vectors does not answer at the moment."""
+
+    retryable = True
+
+
 class Internal(ServiceError):
     """A defect of ours; the caller can do nothing about it."""
 
