@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import openai
 import pytest
-import uvicorn
 
+from loopback import served_app
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
@@ -27,38 +27,13 @@ MODEL = "text-embedding-v4"
 MAX_BODY_BYTES = 1_000_000
 
 
-class AnnouncedServer(uvicorn.Server):
-    """A server that says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @contextlib.contextmanager
 def served(engine: HashingEngine) -> Iterator[str]:
     """Serve an engine on a free loopback port; gives the address without a path."""
     service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
     app = create_app(service, ApisSettings(max_body_bytes=MAX_BODY_BYTES), Readiness)
-    config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_level="warning", timeout_graceful_shutdown=5
-    )
-    server = AnnouncedServer(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            assert server.listening.wait(30)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(30)
-    assert not thread.is_alive()
+    with served_app(app) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
