@@ -1,0 +1,161 @@
+"""Everything that works on after the answer, in front of a hashing engine, for tests of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from milvane.apis.app import create_app
+from milvane.apis.background import Background
+from milvane.apis.dashscope.tasks_lines import TextLines
+from milvane.apis.health import Readiness
+from milvane.apis.openai.batches_lines import BatchLines
+from milvane.apis.settings import ApisSettings
+from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.domain.files import FilePurpose, StoredFile
+from milvane.domain.jobs import Job, JobKind, JobOrder
+from milvane.jobs import ledger
+from milvane.jobs.desk import JobDesk
+from milvane.jobs.leasing import Lease, lease_end
+from milvane.jobs.parts import Parts
+from milvane.jobs.runner import JobRunner, Workshop
+from milvane.jobs.settings import JobsSettings
+from milvane.jobs.worker import JobWorker
+from milvane.serving.embedding import EmbeddingService
+from milvane.serving.settings import ServingSettings
+from milvane.storage.database import Database
+from milvane.storage.files import Clock, FileStore, utc_now
+from milvane.storage.settings import StorageSettings
+from milvane.testing.engines import HashingEngine
+
+MODEL = "text-embedding-v4"
+
+
+class FakeClock:
+    """A time of day that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Office:
+    """Files, jobs, and what runs them."""
+
+    workshop: Workshop
+    desk: JobDesk
+    worker: JobWorker
+    app: FastAPI
+    folder: Path
+
+    @property
+    def files(self) -> FileStore:
+        """Where files are kept."""
+        return self.workshop.files
+
+    async def store(
+        self, content: bytes, name: str = "in.jsonl", purpose: FilePurpose = FilePurpose.BATCH
+    ) -> StoredFile:
+        """Keep a file."""
+        async with self.files.receive(name, purpose) as incoming:
+            await incoming.write(content)
+            return await incoming.complete()
+
+    async def order_batch(self, content: bytes, window_s: float = 86_400) -> Job:
+        """Hand a batch in."""
+        file = await self.store(content)
+        return await self.desk.submit(
+            JobOrder(
+                kind=JobKind.BATCH,
+                input_file_id=file.id,
+                window_s=window_s,
+                window="24h",
+                endpoint="/v1/embeddings",
+            )
+        )
+
+    async def take(self, owner: str = "tester") -> Lease | None:
+        """Take the lease of the next job, as a worker of this name."""
+        now = self.workshop.clock()
+        until = lease_end(now, self.workshop.settings.lease_s)
+        return await self.workshop.database.write(
+            lambda connection: ledger.claim(connection, owner, now=now, until=until)
+        )
+
+    async def run_next(self, owner: str = "tester") -> None:
+        """Run the next job as far as it goes."""
+        lease = await self.take(owner)
+        assert lease is not None
+        await JobRunner(self.workshop, lease).run()
+
+    async def find(self, job: Job) -> Job:
+        """See how a job stands."""
+        return await self.desk.find(job.order.kind, job.id)
+
+    async def settled(self, job: Job) -> Job:
+        """Wait until a job has ended."""
+        while not (now := await self.find(job)).state.is_final:
+            pass
+        return now
+
+    async def content(self, file_id: str | None) -> bytes:
+        """Read a file."""
+        assert file_id is not None
+        return self.files.path_of(await self.files.find(file_id)).read_bytes()
+
+
+@asynccontextmanager
+async def open_office(
+    folder: Path,
+    *,
+    engine: HashingEngine | None = None,
+    clock: Clock = utc_now,
+    jobs: JobsSettings | None = None,
+    storage: StorageSettings | None = None,
+    apis: ApisSettings | None = None,
+) -> AsyncIterator[Office]:
+    """Open an office in a folder; its worker is not running yet."""
+    storage = storage or StorageSettings()
+    apis = apis or ApisSettings()
+    jobs = jobs or JobsSettings(page_lines=8, lease_s=2, poll_interval_s=0.2)
+    service = EmbeddingService(
+        {ALL_MINILM_L6_V2.name: engine or HashingEngine()}, ServingSettings()
+    )
+    async with Database(storage, folder) as database:
+        files = FileStore(database, folder / "files", storage, clock=clock)
+        await files.prepare()
+        workshop = Workshop(
+            database=database,
+            files=files,
+            parts=Parts(folder / "files" / "parts"),
+            formats={
+                JobKind.BATCH: BatchLines(max_inputs=apis.max_inputs),
+                JobKind.TEXT_TASK: TextLines(),
+            },
+            service=service,
+            settings=jobs,
+            clock=clock,
+        )
+        worker = JobWorker(workshop)
+        desk = JobDesk(database, worker.wake, clock=clock)
+        background = Background(files, desk, storage.max_file_bytes, clock)
+        app = create_app(service, apis, Readiness, background=background)
+        yield Office(workshop, desk, worker, app, folder)
+
+
+def with_settings(office: Office, settings: JobsSettings) -> Office:
+    """See the same office with other settings of its runners."""
+    return replace(office, workshop=replace(office.workshop, settings=settings))
