@@ -40,10 +40,11 @@ from milvane.jobs.desk import JobDesk
 from milvane.jobs.parts import Parts
 from milvane.jobs.runner import Workshop
 from milvane.jobs.worker import JobWorker
+from milvane.providers.service import ProviderService
 from milvane.serving.access import Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TermWeigher, TextEngine
-from milvane.settings import Settings, weights_dir
+from milvane.settings import Settings, provider_environment, weights_dir
 from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
@@ -116,6 +117,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings)
         )
         await _warm(engines.values())
+        providers = await stack.enter_async_context(
+            ProviderService(settings.providers, environment=provider_environment())
+        )
         ports = {}
         for instance in settings.instances:
             upstream = await _open_upstream(stack, instance, settings, condition)
@@ -125,6 +129,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                     embedding=embedding,
                     bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
                     next_revision=next_revision,
+                    providers=providers,
                 ),
                 Authenticator(settings.access),
             )

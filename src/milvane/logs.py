@@ -26,5 +26,5 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None) -> None:
         stream=stream or sys.stderr,
         force=True,
     )
-    for chatty in ("alembic", "asyncio", "faiss", "uvicorn"):
+    for chatty in ("alembic", "asyncio", "faiss", "httpx2", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))

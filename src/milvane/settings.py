@@ -32,6 +32,7 @@ from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.jobs.settings import JobsSettings
+from milvane.providers.settings import ProvidersSettings
 from milvane.sections import Section
 from milvane.serving.access import AccessSettings
 from milvane.serving.settings import ServingSettings
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     access: AccessSettings = AccessSettings()
     serving: ServingSettings = ServingSettings()
+    providers: ProvidersSettings = ProvidersSettings()
     inference: InferenceSettings = InferenceSettings()
     storage: StorageSettings = StorageSettings()
     jobs: JobsSettings = JobsSettings()
@@ -204,6 +206,15 @@ def _sources(
             elif key in in_file.get(section, {}):
                 sources[f"{section}.{key}"] = f"file ({file})"
     return sources
+
+
+def provider_environment() -> dict[str, str]:
+    """Read the variables in which Milvus takes the credentials of providers."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("MILVUS_", "MILVUSAI_"))
+    }
 
 
 def weights_dir(settings: Settings) -> Path:

@@ -16,7 +16,13 @@ import grpc
 from google.protobuf import message_factory
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from milvane.domain.errors import Conflict, ErrorKind, NotFound, ServiceError
+from milvane.domain.errors import (
+    Conflict,
+    ErrorKind,
+    NotFound,
+    ProviderUnavailable,
+    ServiceError,
+)
 from milvane.gateway.settings import Compat
 
 _LegacyCode = common_pb2.ErrorCode
@@ -65,6 +71,9 @@ TABLE_3_0: dict[ErrorKind, Row] = TABLE | {
     ErrorKind.UPSTREAM_REJECTED: Row(2400, _UNEXPECTED),
 }
 
+_NOT_NOW = Row(2, _UNEXPECTED)
+"""Milvus 3.0 tells a provider that does not answer from one that refuses; 2.6 does not."""
+
 TABLES: Mapping[Compat, Mapping[ErrorKind, Row]] = {"2.6": TABLE, "3.0": TABLE_3_0}
 
 
@@ -88,6 +97,8 @@ class SchemaMismatch(Conflict):
 def to_status(error: ServiceError, compat: Compat = "2.6") -> common_pb2.Status:
     """Write a failure as the `Status` of that version of Milvus."""
     row = TABLES[compat][error.kind]
+    if compat == "3.0" and isinstance(error, ProviderUnavailable):
+        row = _NOT_NOW
     return common_pb2.Status(
         error_code=row.legacy_code,
         code=row.code,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.models import Lane, Purpose
+from milvane.domain.providers import ProviderFunction
 from milvane.domain.vectors import SparseVector
+
+FieldVectors: TypeAlias = NDArray[np.float32] | NDArray[np.int8]
+"""Vectors of the kind that a field holds, shape ``(texts, dimension)``."""
 
 
 class TextEngine(Protocol):
@@ -64,3 +68,51 @@ class TermWeigher(Protocol):
 
     def token_texts(self, indexes: NDArray[np.uint32]) -> list[str]:
         """Say the terms of a vector in the tokenizer's spelling, in their order."""
+
+
+class RemoteProviders(Protocol):
+    """Services elsewhere that compute vectors for embedding functions."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Who can be called, by the name that functions use."""
+
+    def check(self, function: ProviderFunction) -> None:
+        """
+        Check a function's parameters; nothing is called.
+
+        Args:
+            function: Its provider is one of `names`.
+
+        Raises:
+            InvalidInput: If one is wrong.
+        """
+
+    async def embed(
+        self,
+        function: ProviderFunction,
+        texts: Sequence[str],
+        *,
+        purpose: Purpose,
+        time_left_s: float | None = None,
+    ) -> FieldVectors:
+        """
+        Compute the vectors of texts, however many; being cancelled ends the call.
+
+        Args:
+            function: Its provider is one of `names`.
+
+            texts: At least one, each as it is to be embedded.
+
+            purpose: Which side of a comparison the texts are on.
+
+            time_left_s: Until the caller's deadline.
+
+        Returns:
+            One row for each text, in order.
+
+        Raises:
+            InvalidInput: If the function cannot be called as it is.
+            ProviderUnavailable: If the provider does not answer.
+            ProviderRefused: If it refuses, or answers with something else.
+        """

@@ -5,15 +5,15 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from milvane.domain.catalogue import find_model
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs.services import Services
+from milvane.gateway.rpcs.services import Services, check_runs
 from milvane.gateway.translate.schemas import (
     has_embedding_functions,
     read_functions,
     refuse_reserved_property,
     restore_functions,
+    skips_runtime_check,
     strip_functions,
 )
 
@@ -25,9 +25,11 @@ async def create_collection(call: Call, services: Services) -> bytes:
     schema = _parse_schema(request.schema)
     if not has_embedding_functions(schema):
         return await call.forward()
-    functions = read_functions(schema)
+    skips_check = skips_runtime_check(request.properties)
+    functions = read_functions(schema, services.providers)
     for function in functions:
-        services.embedding.engine_of(find_model(function.model))
+        if not skips_check:
+            await check_runs(services, function, time_left_s=call.time_left_s())
     rewritten = strip_functions(request, schema, functions, revision=services.next_revision())
     return await call.forward(rewritten.SerializeToString())
 

@@ -6,7 +6,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.gateway.bindings import Description, describe
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs.services import Services
+from milvane.gateway.rpcs.services import Services, check_runs
 from milvane.gateway.translate.alterations import add_function, alter_function, drop_function
 from milvane.gateway.translate.functions import PROPERTY_KEY, FunctionRecord, encode_record
 
@@ -20,7 +20,9 @@ async def add_collection_function(call: Call, services: Services) -> bytes:
         found.schema,
         request.functionSchema,
         revision=services.next_revision(),
+        providers=services.providers,
     )
+    await _check(call, services, record, request.functionSchema.name)
     return await _keep(call, request, record)
 
 
@@ -34,7 +36,9 @@ async def alter_collection_function(call: Call, services: Services) -> bytes:
         request.function_name,
         request.functionSchema,
         revision=services.next_revision(),
+        providers=services.providers,
     )
+    await _check(call, services, record, request.functionSchema.name)
     return await _keep(call, request, record)
 
 
@@ -54,6 +58,12 @@ async def _describe(call: Call, request: milvus_pb2.DropCollectionFunctionReques
     return await describe(
         call, database=call.database(request.db_name), collection=request.collection_name
     )
+
+
+async def _check(call: Call, services: Services, record: FunctionRecord, name: str) -> None:
+    """See whether the function that changed works; the others are not called."""
+    function = next(each for each in record.functions if each.name == name)
+    await check_runs(services, function, time_left_s=call.time_left_s())
 
 
 async def _keep(

@@ -6,7 +6,7 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs.services import Services, prepare_queries
+from milvane.gateway.rpcs.services import Services, compute, prepare_queries
 from milvane.gateway.translate.queries import read_text_queries, vector_placeholder
 
 
@@ -14,7 +14,7 @@ async def search(call: Call, services: Services) -> bytes:
     """Embed the query texts of a search."""
     request = call.parse(milvus_pb2.SearchRequest)
     binding = await _binding(call, services, request)
-    if binding is None or not await _replace_texts(services, binding, [request]):
+    if binding is None or not await _replace_texts(call, services, binding, [request]):
         return await call.forward()
     return await call.forward(request.SerializeToString())
 
@@ -23,7 +23,7 @@ async def hybrid_search(call: Call, services: Services) -> bytes:
     """Embed the query texts of each part of a hybrid search that is for an embedding function."""
     request = call.parse(milvus_pb2.HybridSearchRequest)
     binding = await _binding(call, services, request)
-    if binding is None or not await _replace_texts(services, binding, list(request.requests)):
+    if binding is None or not await _replace_texts(call, services, binding, list(request.requests)):
         return await call.forward()
     return await call.forward(request.SerializeToString())
 
@@ -39,7 +39,7 @@ async def _binding(
 
 
 async def _replace_texts(
-    services: Services, binding: Binding, parts: list[milvus_pb2.SearchRequest]
+    call: Call, services: Services, binding: Binding, parts: list[milvus_pb2.SearchRequest]
 ) -> bool:
     """Replace texts by vectors in place, once all are known to be good; say if there were any."""
     found = [
@@ -48,7 +48,7 @@ async def _replace_texts(
         if (queries := read_text_queries(part, binding.schema, binding.functions)) is not None
     ]
     prepared = [await prepare_queries(services, q.function, q.texts) for _, q in found]
-    for (part, _), ready in zip(found, prepared, strict=True):
-        embedded = await services.embedding.compute(ready)
+    embedded_texts = await compute(services, prepared, time_left_s=call.time_left_s())
+    for (part, _), embedded in zip(found, embedded_texts, strict=True):
         part.placeholder_group = vector_placeholder(embedded.vectors)
     return bool(found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import SchemaMismatch
-from milvane.gateway.rpcs.services import Services, prepare_rows
+from milvane.gateway.rpcs.services import Services, compute, prepare_rows
 from milvane.gateway.translate.functions import EmbeddingFunction
 from milvane.gateway.translate.rows import (
     TextColumn,
@@ -42,7 +43,7 @@ async def _write(call: Call, services: Services, request: WriteRequest) -> bytes
     texts = plan_embedding(
         request, binding.schema, binding.functions, allow_outputs=binding.allow_outputs
     )
-    columns = await _embed(services, binding, texts)
+    columns = await _embed(call, services, binding, texts)
     # Embedding takes time, in which the collection may have been dropped and made anew.
     current = await services.bindings.find(call, database=database, collection=collection)
     if current is None or current.revision != binding.revision:
@@ -51,20 +52,20 @@ async def _write(call: Call, services: Services, request: WriteRequest) -> bytes
 
 
 async def _embed(
-    services: Services, binding: Binding, texts: list[TextColumn]
+    call: Call, services: Services, binding: Binding, texts: list[TextColumn]
 ) -> list[schema_pb2.FieldData]:
     # All functions' texts are checked before any is embedded: a refusal costs nothing.
     prepared = [await prepare_rows(services, column.function, column.texts) for column in texts]
     columns = []
-    for column, ready in zip(texts, prepared, strict=True):
-        embedded = await services.embedding.compute(ready)
+    embedded_texts = await compute(services, prepared, time_left_s=call.time_left_s())
+    for column, embedded in zip(texts, embedded_texts, strict=True):
         if embedded.cut_inputs:
             _tell_of_cuts(binding, column.function, embedded.cut_inputs)
         columns.append(vector_column(binding.field(column.function.output_field), embedded.vectors))
     return columns
 
 
-def _tell_of_cuts(binding: Binding, function: EmbeddingFunction, rows: list[int]) -> None:
+def _tell_of_cuts(binding: Binding, function: EmbeddingFunction, rows: Sequence[int]) -> None:
     """Milvus has no field to report a cut in: it goes to the log, never unsaid."""
     logger.warning(
         "cut to the model's token limit: collection %s, function %s, field %s, rows %s",

@@ -14,7 +14,10 @@ from pymilvus.grpc_gen import schema_pb2
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import FIRST_ID, EmbeddingFunction, FunctionRecord
 from milvane.gateway.translate.schemas import read_functions
+from milvane.serving.functions import NoProviders
+from milvane.serving.ports import RemoteProviders
 
+_NOBODY = NoProviders()
 _EMPTY = FunctionRecord(revision=0, functions=(), description="", field_descriptions=())
 
 
@@ -24,6 +27,7 @@ def add_function(
     function: schema_pb2.FunctionSchema,
     *,
     revision: int,
+    providers: RemoteProviders = _NOBODY,
 ) -> FunctionRecord:
     """
     Add an embedding function.
@@ -37,6 +41,8 @@ def add_function(
 
         revision: The schema revision from now on.
 
+        providers: Whom functions may name beside this service itself.
+
     Raises:
         InvalidInput: With Milvus's message for the first rule that is broken.
     """
@@ -49,7 +55,7 @@ def add_function(
     _check_output_free(function, taken)
     position = 1 + max((other.id - FIRST_ID for other in schema.functions), default=-1)
     before = record or _EMPTY
-    added = replace(_read_alone(schema, function), position=position)
+    added = replace(_read_alone(schema, function, providers), position=position)
     return replace(before, revision=revision, functions=(*before.functions, added))
 
 
@@ -60,6 +66,7 @@ def alter_function(
     function: schema_pb2.FunctionSchema,
     *,
     revision: int,
+    providers: RemoteProviders = _NOBODY,
 ) -> FunctionRecord:
     """
     Replace an embedding function by another one of the same name.
@@ -75,7 +82,7 @@ def alter_function(
         raise InvalidInput(f"function {name} not found")
     others = (other for other in schema.functions if other.name != name)
     _check_output_free(function, {field for other in others for field in other.output_field_names})
-    altered = replace(_read_alone(schema, function), position=old.position)
+    altered = replace(_read_alone(schema, function, providers), position=old.position)
     functions = tuple(altered if each is old else each for each in before.functions)
     return replace(before, revision=revision, functions=functions)
 
@@ -110,14 +117,16 @@ def _find(record: FunctionRecord, name: str) -> EmbeddingFunction | None:
 
 
 def _read_alone(
-    schema: schema_pb2.CollectionSchema, function: schema_pb2.FunctionSchema
+    schema: schema_pb2.CollectionSchema,
+    function: schema_pb2.FunctionSchema,
+    providers: RemoteProviders,
 ) -> EmbeddingFunction:
     """Check only the function that changes: a broken other one must not stand in its way."""
     alone = schema_pb2.CollectionSchema()
     alone.CopyFrom(schema)
     del alone.functions[:]
     alone.functions.append(function)
-    (found,) = read_functions(alone)
+    (found,) = read_functions(alone, providers)
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pymilvus.grpc_gen import schema_pb2
 
 from milvane.domain.errors import Internal
+from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
 
 PROPERTY_KEY = "milvane.functions"
 """The collection property that holds a `FunctionRecord`; clients neither see nor set it."""
@@ -42,6 +43,19 @@ class EmbeddingFunction:
     """As the client sent them, in order."""
     model: str
     dimension: int
+    kind: VectorKind = VectorKind.FLOAT
+
+    @property
+    def provider(self) -> str:
+        """Who computes the vectors, in lower case."""
+        return lowered(self.params).get("provider", "").lower()
+
+    def to_remote(self) -> ProviderFunction | None:
+        """Write the function as serving knows it; none if it is not for a remote provider."""
+        if self.provider == PROVIDER:
+            return None
+        field = VectorField(self.output_field, self.dimension, self.kind)
+        return ProviderFunction(self.provider, lowered(self.params), field)
 
     @property
     def id(self) -> int:
@@ -59,6 +73,11 @@ class FunctionRecord:
     description: str
     field_descriptions: tuple[tuple[str, str], ...]
     """Descriptions that the upstream may not keep, by field name."""
+
+
+def lowered(params: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Read parameters with keys in lower case, as Milvus does; of two equal keys the last wins."""
+    return {key.lower(): value for key, value in params}
 
 
 def encode_record(record: FunctionRecord) -> str:
@@ -79,6 +98,7 @@ def encode_record(record: FunctionRecord) -> str:
                     "params": [list(pair) for pair in function.params],
                     "model": function.model,
                     "dimension": function.dimension,
+                    "kind": function.kind.value,
                 }
                 for function in record.functions
             ],
@@ -124,6 +144,7 @@ def _decode_function(entry: Mapping[str, Any]) -> EmbeddingFunction:
         params=tuple((str(key), str(value)) for key, value in entry["params"]),
         model=entry["model"],
         dimension=int(entry["dimension"]),
+        kind=VectorKind(entry.get("kind", VectorKind.FLOAT.value)),
     )
 
 

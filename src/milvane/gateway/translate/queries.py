@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.serving.ports import FieldVectors
 
 _ANNS_FIELD = "anns_field"
 _VECTOR_TYPES = frozenset(
@@ -103,17 +103,20 @@ def _decode_texts(function: EmbeddingFunction, values: Sequence[bytes]) -> list[
     return texts
 
 
-def vector_placeholder(vectors: NDArray[np.float32]) -> bytes:
+def vector_placeholder(vectors: FieldVectors) -> bytes:
     """
     Write query vectors as a placeholder group.
 
     Args:
-        vectors: Shape ``(queries, dimension)``.
+        vectors: Shape ``(queries, dimension)``, of the field's kind.
     """
+    is_int8 = vectors.dtype == np.int8
+    kind = common_pb2.PlaceholderType
+    rows = np.ascontiguousarray(vectors, dtype=np.int8 if is_int8 else "<f4")
     group = common_pb2.PlaceholderGroup()
     group.placeholders.add(
         tag="$0",
-        type=common_pb2.PlaceholderType.FloatVector,
-        values=[row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")],
+        type=kind.Int8Vector if is_int8 else kind.FloatVector,
+        values=[row.tobytes() for row in rows],
     )
     return group.SerializeToString()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
 from milvane.gateway.translate.schemas import field_dimension
+from milvane.serving.ports import FieldVectors
 
 ALLOW_OUTPUTS_KEY = "collection.function.allowInsertNonBM25FunctionOutputs"
 
@@ -224,21 +224,22 @@ def _texts(function: EmbeddingFunction, columns: Columns) -> Sequence[str]:
     return list(texts)
 
 
-def vector_column(
-    field: schema_pb2.FieldSchema, vectors: NDArray[np.float32]
-) -> schema_pb2.FieldData:
+def vector_column(field: schema_pb2.FieldSchema, vectors: FieldVectors) -> schema_pb2.FieldData:
     """
     Write embedded vectors as a column.
 
     Args:
         field: The vector field that they fill.
 
-        vectors: Shape ``(rows, dimension)``.
+        vectors: Shape ``(rows, dimension)``, of the field's kind.
     """
-    column = schema_pb2.FieldData(
-        type=_DataType.FloatVector, field_name=field.name, field_id=field.fieldID
-    )
+    is_int8 = vectors.dtype == np.int8
+    kind = _DataType.Int8Vector if is_int8 else _DataType.FloatVector
+    column = schema_pb2.FieldData(type=kind, field_name=field.name, field_id=field.fieldID)
     column.vectors.dim = vectors.shape[1]
+    if is_int8:
+        column.vectors.int8_vector = np.ascontiguousarray(vectors).tobytes()
+        return column
     # A packed float array on the wire is its little-endian bytes: merging them is one copy, where
     # `extend` would make a Python float of each component.
     packed = np.ascontiguousarray(vectors, dtype="<f4").tobytes()

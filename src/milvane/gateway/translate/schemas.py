@@ -8,14 +8,23 @@ embedding runner), since clients and tests match on the messages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.catalogue import MODELS
-from milvane.domain.errors import InvalidInput
+from milvane.domain.errors import (
+    InvalidInput,
+    ProviderRefused,
+    ProviderUnavailable,
+    ServiceError,
+)
 from milvane.domain.models import Model, ModelName
+from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
+from milvane.domain.secrecy import find_raw_secret
 from milvane.gateway.translate.functions import (
     FIRST_ID,
     PROPERTY_KEY,
@@ -24,8 +33,21 @@ from milvane.gateway.translate.functions import (
     FunctionRecord,
     encode_record,
     find_record,
+    lowered,
     to_message,
 )
+from milvane.serving.functions import NoProviders
+from milvane.serving.ports import RemoteProviders
+
+_NOBODY = NoProviders()
+_KINDS: Mapping[int, VectorKind] = {
+    schema_pb2.DataType.FloatVector: VectorKind.FLOAT,
+    schema_pb2.DataType.Int8Vector: VectorKind.INT8,
+}
+_GO_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_GO_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+RUNTIME_CHECK_KEY = "disable_func_runtime_check"
+"""The collection property that skips the one real call to each provider at creation."""
 
 _TEXT_EMBEDDING = schema_pb2.FunctionType.TextEmbedding
 _BM25 = schema_pb2.FunctionType.BM25
@@ -37,9 +59,16 @@ def has_embedding_functions(schema: schema_pb2.CollectionSchema) -> bool:
     return any(function.type == _TEXT_EMBEDDING for function in schema.functions)
 
 
-def read_functions(schema: schema_pb2.CollectionSchema) -> tuple[EmbeddingFunction, ...]:
+def read_functions(
+    schema: schema_pb2.CollectionSchema, providers: RemoteProviders = _NOBODY
+) -> tuple[EmbeddingFunction, ...]:
     """
     Check all functions of a new schema and return the embedding functions.
+
+    Args:
+        schema: As the client sent it.
+
+        providers: Whom functions may name beside this service itself.
 
     Raises:
         InvalidInput: With Milvus's own message for the first rule that is broken.
@@ -54,7 +83,7 @@ def read_functions(schema: schema_pb2.CollectionSchema) -> tuple[EmbeddingFuncti
     for function in schema.functions:
         _check_fields(function, fields, taken)
     return tuple(
-        _bind(position, function, fields)
+        _bind(position, function, fields, providers)
         for position, function in enumerate(schema.functions)
         if function.type == _TEXT_EMBEDDING
     )
@@ -175,37 +204,63 @@ def _bind(
     position: int,
     function: schema_pb2.FunctionSchema,
     fields: dict[str, schema_pb2.FieldSchema],
+    providers: RemoteProviders,
 ) -> EmbeddingFunction:
     output = fields[function.output_field_names[0]]
-    try:
-        model, dimension = _resolve(function, output)
-    except InvalidInput as error:
-        raise InvalidInput(
-            f"check function [{function.name}:TextEmbedding] failed, the err is: {error.message}"
-        ) from error
+    params = tuple((pair.key, pair.value) for pair in function.params)
+    with failing_check(function.name):
+        model, dimension = _resolve(lowered(params), output, providers)
     return EmbeddingFunction(
         position=position,
         name=function.name,
         description=function.description,
         input_field=function.input_field_names[0],
         output_field=output.name,
-        params=tuple((pair.key, pair.value) for pair in function.params),
-        model=model.name,
+        params=params,
+        model=model,
         dimension=dimension,
+        kind=_KINDS[output.data_type],
     )
 
 
+@contextmanager
+def failing_check(name: str) -> Iterator[None]:
+    """Name the function whose check fails, in Milvus's words; the kind of failure stays."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(_check_failed(name, error)) from error
+    except ProviderUnavailable as error:
+        raise ProviderUnavailable(_check_failed(name, error)) from error
+    except ProviderRefused as error:
+        raise ProviderRefused(_check_failed(name, error)) from error
+
+
+def _check_failed(name: str, error: ServiceError) -> str:
+    return f"check function [{name}:TextEmbedding] failed, the err is: {error.message}"
+
+
 def _resolve(
-    function: schema_pb2.FunctionSchema, output: schema_pb2.FieldSchema
-) -> tuple[Model, int]:
+    params: dict[str, str], output: schema_pb2.FieldSchema, providers: RemoteProviders
+) -> tuple[str, int]:
     """Find the model and dimension that a function's parameters name, and check them."""
-    params = {pair.key.lower(): pair.value for pair in function.params}
-    _check_provider(params)
+    provider = _provider(params, providers)
+    _refuse_raw_secrets(params)
+    if provider != PROVIDER:
+        kind = _KINDS[output.data_type]
+        field = VectorField(output.name, field_dimension(output), kind)
+        providers.check(ProviderFunction(provider, params, field))
+        return params.get("model_name", ""), field.dimension
     if output.data_type == schema_pb2.DataType.Int8Vector:
         raise InvalidInput(
             "embedding model output and field type mismatch, model output is FloatVector, "
             f"field type is Int8Vector: field {output.name}"
         )
+    return _resolve_here(params, output)
+
+
+def _resolve_here(params: dict[str, str], output: schema_pb2.FieldSchema) -> tuple[str, int]:
+    """Find one of this service's own models."""
     model = _model(params)
     requested = _requested_dimension(params)
     wanted = field_dimension(output)
@@ -228,17 +283,29 @@ def _resolve(
             f"is [{model.default_dimension}]: field {output.name}, model {model.name}, which "
             f"offers [{model.dimensions}]{advice}"
         )
-    return model, wanted
+    return model.name, wanted
 
 
-def _check_provider(params: dict[str, str]) -> None:
+def _provider(params: dict[str, str], providers: RemoteProviders) -> str:
     if "provider" not in params:
         raise InvalidInput("the text embedding service provider parameter:[provider] was not found")
     provider = params["provider"].lower()
-    if provider != PROVIDER:
+    supported = (PROVIDER, *providers.names)
+    if provider not in supported:
         raise InvalidInput(
             f"unsupported text embedding service provider: [{provider}] , "
-            f"list of supported [{PROVIDER}]"
+            f"list of supported [{', '.join(supported)}]"
+        )
+    return provider
+
+
+def _refuse_raw_secrets(params: dict[str, str]) -> None:
+    key = find_raw_secret(params)
+    if key is not None:
+        raise InvalidInput(
+            f"the function parameter [{key}] looks like a raw key, which everybody who describes "
+            "the collection could read: put the key under `credential:` in milvus.yaml, and give "
+            'its label in the function parameter "credential"'
         )
 
 
@@ -317,6 +384,28 @@ def strip_functions(
     rewritten.schema = bare.SerializeToString()
     rewritten.properties.add(key=PROPERTY_KEY, value=encode_record(record))
     return rewritten
+
+
+def skips_runtime_check(properties: Iterable[Any]) -> bool:
+    """
+    Read the property that skips the real call to each provider.
+
+    Args:
+        properties: Key-value pairs of the collection.
+
+    Raises:
+        InvalidInput: If it is not a boolean in one of the spellings that Go takes.
+    """
+    for pair in properties:
+        if pair.key == RUNTIME_CHECK_KEY:
+            if pair.value in _GO_TRUE:
+                return True
+            if pair.value not in _GO_FALSE:
+                raise InvalidInput(
+                    f"failed to parse {RUNTIME_CHECK_KEY} param, the value [{pair.value}] is not "
+                    "a boolean, only supports: [true/false]"
+                )
+    return False
 
 
 def refuse_reserved_property(keys: Iterable[str]) -> None:
