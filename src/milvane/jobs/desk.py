@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -92,9 +93,16 @@ class JobDesk:
         return job
 
     def _cancel(self, connection: Connection, *, job_id: str, only_queued: bool) -> Job:
+        now = self._clock()
         while (job := ledger.find_job(connection, job_id)) is not None:
             state = cancelled(job.state, only_queued=only_queued)
             if state is job.state:
                 return job
-            ledger.set_cancelled(connection, job, state, now=self._clock())
+            if ledger.set_cancelled(connection, job, state, now=now):
+                return replace(
+                    job,
+                    state=state,
+                    cancelling_at=now,
+                    ended_at=now if state.is_final else None,
+                )
         raise NotFound(f"no job {job_id!r}")
