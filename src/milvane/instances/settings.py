@@ -11,10 +11,10 @@ class LiteSettings(Section):
     """The embedded Milvus Lite: when rows move to disk, and how long to wait for what."""
 
     flush_max_rows: int = Field(
-        default=500,
+        default=250,
         ge=1,
-        description="Rows of a collection in memory at which they move to disk. A search scans "
-        "these rows one by one, at about 75 microseconds for 1,024 dimensions.",
+        description="Rows of a collection in memory at which they move to disk. Fewer keep "
+        "searches short while rows come in, more keep bulk loads quick.",
     )
     flush_max_bytes: int = Field(
         default=8 * 1024 * 1024,
