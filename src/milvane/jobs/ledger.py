@@ -338,10 +338,10 @@ def forget_tasks(connection: Connection, *, ended_before: datetime) -> None:
     )
 
 
-def list_unfinished(connection: Connection) -> set[str]:
+def list_unfinished(connection: Connection) -> set[JobId]:
     """List the jobs whose parts are still needed."""
     found = connection.execute(select(JOBS.c.id).where(JOBS.c.state.in_(_UNFINISHED)))
-    return set(found.scalars())
+    return {JobId(job_id) for job_id in found.scalars()}
 
 
 def _is(lease: Lease) -> ColumnElement[bool]:

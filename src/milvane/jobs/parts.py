@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from milvane.jobs.leasing import Lease
 from milvane.storage.files import sync
 
 _COPY_BYTES = 1024 * 1024
-_ABANDONED_S = 3600.0
 _OUTPUT, _ERRORS = "output", "errors"
 
 
@@ -88,14 +86,11 @@ class Parts:
         """Remove all parts of a job."""
         shutil.rmtree(self._folder / job_id, ignore_errors=True)
 
-    def sweep(self, unfinished: set[str]) -> None:
-        """Remove what is left of jobs that have ended."""
+    def list_jobs(self) -> list[JobId]:
+        """List the jobs that have parts."""
         if not self._folder.is_dir():
-            return
-        oldest = time.time() - _ABANDONED_S
-        for folder in self._folder.iterdir():
-            if folder.name not in unfinished and folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+            return []
+        return [JobId(folder.name) for folder in self._folder.iterdir()]
 
     def _join(
         self, job_id: JobId, parts: Iterable[str], kind: str, target: Path, *, compress: bool

@@ -110,15 +110,19 @@ class JobWorker:
     async def _clear_up(self) -> None:
         while True:
             try:
-                await self._sweep()
+                await self.sweep()
             except Exception:  # clearing up is tried again, whatever it met
                 LOG.exception("clearing up failed")
             await asyncio.sleep(_SWEEP_INTERVAL_S)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Forget and remove what nobody needs any more; done every hour while jobs are run."""
         kept = timedelta(seconds=self._settings.task_results_kept_s)
         ended_before = self._shop.clock() - kept
         await self._shop.files.sweep()
         await self._shop.database.write(partial(ledger.forget_tasks, ended_before=ended_before))
+        # The folders first: whose job has ended by the time it is asked for needs them no more.
+        jobs = await self._shop.database.run(self._shop.parts.list_jobs)
         unfinished = await self._shop.database.read(ledger.list_unfinished)
-        await self._shop.database.run(partial(self._shop.parts.sweep, unfinished))
+        for job_id in set(jobs) - unfinished:
+            await self._shop.database.run(partial(self._shop.parts.remove, job_id))

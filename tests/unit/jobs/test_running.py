@@ -365,4 +365,26 @@ async def test_worker_runs_what_is_handed_in(tmp_path: Path) -> None:
     async with open_office(tmp_path, clock=utc_now) as office, office.worker:
         job = await office.settled(await office.order_batch(batch_of(20)))
         assert job.state is JobState.COMPLETED
+        await office.worker.sweep()
     assert not list((tmp_path / "files" / "parts").iterdir())
+
+
+async def test_sweep_leaves_what_is_needed(tmp_path: Path, clock: FakeClock) -> None:
+    """Clearing up removes results and tasks whose time is over, and nothing of unfinished jobs."""
+    engine = HeldEngine(texts=9)
+    async with open_office(tmp_path, engine=engine, clock=clock) as office:
+        task = await order_task(office, b"a\n")
+        await office.run_next()
+        task = await office.find(task)
+        assert task.output_file_id is not None
+        batch = await office.order_batch(batch_of(20), window_s=14 * DAY_S)
+        running = await run_until_held(office, engine)
+        clock.advance(DAY_S + 1)
+        await office.worker.sweep()
+        with pytest.raises(NotFound):
+            await office.files.find(task.output_file_id)
+        with pytest.raises(NotFound):
+            await office.find(task)
+        engine.go.set()
+        await running
+        assert (await office.find(batch)).counts.completed == 20
