@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import Connection
 
 from milvane.apis.app import create_app
 from milvane.apis.background import Background
@@ -31,9 +35,25 @@ from milvane.serving.settings import ServingSettings
 from milvane.storage.database import Database
 from milvane.storage.files import Clock, FileStore, utc_now
 from milvane.storage.settings import StorageSettings
+from milvane.storage.tables import METADATA
 from milvane.testing.engines import HashingEngine
 
-MODEL = "text-embedding-v4"
+_POSTGRES = os.environ.get("MILVANE_TEST_POSTGRES_URL")
+DATABASES = [
+    pytest.param(None, id="sqlite"),
+    pytest.param(
+        _POSTGRES and SecretStr(_POSTGRES),
+        id="postgres",
+        marks=pytest.mark.skipif(_POSTGRES is None, reason="MILVANE_TEST_POSTGRES_URL not set"),
+    ),
+]
+"""Addresses of databases that tests may fill and empty: a file of one's own, a server's."""
+
+
+def empty(connection: Connection) -> None:
+    """Empty every table."""
+    for table in reversed(METADATA.sorted_tables):
+        connection.execute(table.delete())
 
 
 class FakeClock:
