@@ -134,10 +134,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 Authenticator(settings.access),
             )
             gateway = await stack.enter_async_context(
-                GatewayServer(
-                    MilvusHandler(dispatcher, compat=settings.gateway.compat),
-                    settings.gateway,
-                    host=server.host,
+                _milvus_port(
+                    dispatcher,
+                    settings,
                     port=server.grpc_port if instance.grpc_port is None else instance.grpc_port,
                 )
             )
@@ -186,7 +185,8 @@ def _milvus_port(
     dispatcher: Dispatcher, settings: Settings, *, port: int
 ) -> GatewayServer | SharedPort:
     """Describe an instance's port: gRPC alone, or REST beside it."""
-    handler, host = MilvusHandler(dispatcher), settings.server.host
+    handler = MilvusHandler(dispatcher, compat=settings.gateway.compat)
+    host = settings.server.host
     if not settings.gateway.rest:
         return GatewayServer(handler, settings.gateway, host=host, port=port)
     app = create_rest_app(dispatcher, settings.gateway)

@@ -108,6 +108,13 @@ class FunctionWire(BaseModel):
     params: Values = {}
 
 
+class FunctionScoreWire(BaseModel):
+    """How hits are ranked anew."""
+
+    functions: list[FunctionWire] = []
+    params: Values = {}
+
+
 class FieldWire(BaseModel):
     """A field of a schema."""
 
@@ -206,14 +213,11 @@ class Rows(Body):
 
     collection_name: Name
     partition_name: str = ""
-    rows: Annotated[list[Any], Field(min_length=1, alias="data")]
-
-    @classmethod
-    def wrap(cls, value: Any) -> Any:
-        """Take one row for a list of one, as Milvus does."""
-        if isinstance(value, dict) and isinstance(value.get("data"), dict):
-            return value | {"data": [value["data"]]}
-        return value
+    rows: Annotated[
+        list[Any],
+        Field(min_length=1, alias="data"),
+        BeforeValidator(lambda value: [value] if isinstance(value, dict) else value),
+    ]
 
 
 class Upserted(Rows):
@@ -240,7 +244,7 @@ class Search(Body):
     search_params: Values = {}
     consistency_level: str = ""
     expr_params: Values = {}
-    function_score: Values = {}
+    function_score: FunctionScoreWire = FunctionScoreWire()
 
 
 class SubSearch(BaseModel):
@@ -281,7 +285,7 @@ class HybridSearch(Body):
     strict_group_size: bool = False
     output_fields: Names = []
     consistency_level: str = ""
-    function_score: Values = {}
+    function_score: FunctionScoreWire = FunctionScoreWire()
 
 
 class Query(Body):
@@ -420,19 +424,3 @@ class PrivilegeGroup(Body):
 
     privilege_group_name: Name
     privileges: Names = []
-
-
-class Analysis(Body):
-    """Texts to take apart as a full-text field would."""
-
-    texts: Annotated[
-        list[str],
-        Field(alias="text"),
-        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-    ]
-    analyzer_params: Any = None
-    collection_name: str = ""
-    field_name: str = ""
-    analyzer_names: Names = []
-    with_detail: bool = False
-    with_hash: bool = False
