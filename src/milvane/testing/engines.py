@@ -69,7 +69,7 @@ class CountingWeigher:
 
 
 def _token_ids(text: str) -> NDArray[np.int32]:
-    digests = (_digest(piece.encode(), size_bytes=4) for piece in _PIECE.findall(text))
+    digests = (_digest(piece.encode("utf-8", "surrogatepass"), size_bytes=4) for piece in _PIECE.findall(text))
     return np.fromiter((digest & 0x7FFF_FFFF for digest in digests), dtype=np.int32)
 
 
