@@ -69,7 +69,8 @@ class CountingWeigher:
 
 
 def _token_ids(text: str) -> NDArray[np.int32]:
-    digests = (_digest(piece.encode("utf-8", "surrogatepass"), size_bytes=4) for piece in _PIECE.findall(text))
+    pieces = (piece.encode("utf-8", "surrogatepass") for piece in _PIECE.findall(text))
+    digests = (_digest(piece, size_bytes=4) for piece in pieces)
     return np.fromiter((digest & 0x7FFF_FFFF for digest in digests), dtype=np.int32)
 
 
