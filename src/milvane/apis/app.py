@@ -14,6 +14,7 @@ from milvane.apis.background import Background, join_background, upload_limits
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
+from milvane.apis.explorer import explorer_router
 from milvane.apis.health import Readiness, health_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
@@ -55,7 +56,7 @@ def create_app(
     app = FastAPI(
         title="Milvane",
         version=version("milvane"),
-        docs_url=None,  # these pages load their scripts from elsewhere
+        docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
@@ -70,6 +71,7 @@ def create_app(
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_refusal},
     )
     app.include_router(health_router(readiness))
+    app.include_router(explorer_router())
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings), prefix=prefix)
     if background is not None:

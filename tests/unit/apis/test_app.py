@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any, NoReturn
 
 import httpx
@@ -178,9 +179,23 @@ async def test_description_is_true_to_the_routes(client: httpx.AsyncClient) -> N
     assert body["application/json"]["schema"]["required"] == ["model", "input"]
 
 
-async def test_no_page_loads_anything_from_elsewhere(client: httpx.AsyncClient) -> None:
-    """The framework's pages, which need the internet, are not there."""
-    for path in ("/docs", "/redoc"):
+async def test_interactive_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """All that the page names is on this server, and a browser is told to load nothing else."""
+    page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert named
+    for address in named:
+        if address == "data:,":
+            continue
+        assert address.startswith("/docs/")
+        file = await client.get(address)
+        assert (file.status_code, bool(file.content)) == (200, True)
+        assert file.headers["x-content-type-options"] == "nosniff"
+    start = (await client.get("/docs/start.js")).text
+    assert "http" not in start.replace("/openapi.json", "")
+    for path in ("/redoc", "/docs/redoc.standalone.js", "/docs/..%2f__init__.py"):
         assert (await client.get(path)).status_code == 404
 
 
