@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from milvane.apis.app import create_app
@@ -183,7 +183,7 @@ def _background(workshop: Workshop, worker: JobWorker, settings: Settings) -> Ba
 
 def _milvus_port(
     dispatcher: Dispatcher, settings: Settings, *, port: int
-) -> GatewayServer | SharedPort:
+) -> AbstractAsyncContextManager[GatewayServer | SharedPort]:
     """Describe an instance's port: gRPC alone, or REST beside it."""
     handler = MilvusHandler(dispatcher, compat=settings.gateway.compat)
     host = settings.server.host
