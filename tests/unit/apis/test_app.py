@@ -3,15 +3,21 @@
 import json
 import logging
 import re
+from functools import cache
 from typing import Any, NoReturn
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from milvane.apis.aisearch.wire import ErrorAnswer as AiSearchError
 from milvane.apis.app import create_app
+from milvane.apis.dashscope.routes import MULTIMODAL_PATH, TEXT_PATH
+from milvane.apis.dashscope.wire import ErrorAnswer as NativeError
+from milvane.apis.dashscope.wire import TextAnswer as NativeAnswer
 from milvane.apis.health import Readiness
 from milvane.apis.openai.wire import EmbeddingsAnswer, ErrorAnswer
 from milvane.apis.settings import ApisSettings
@@ -20,7 +26,7 @@ from milvane.domain.errors import Internal, Overloaded, ServiceError
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TextEngine
 from milvane.serving.settings import ServingSettings
-from milvane.testing.engines import HashingEngine
+from milvane.testing.engines import CountingWeigher, HashingEngine
 
 MODEL = "text-embedding-v4"
 
@@ -45,9 +51,35 @@ near_bodies = st.fixed_dictionaries(
 
 def client_of(engine: TextEngine) -> httpx.AsyncClient:
     """Speak to an application in front of an engine; what it fails to answer is raised."""
-    service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
+    service = EmbeddingService(
+        {ALL_MINILM_L6_V2.name: engine},
+        ServingSettings(),
+        weighers={ALL_MINILM_L6_V2.name: CountingWeigher()},
+    )
     transport = httpx.ASGITransport(create_app(service, ApisSettings(), Readiness))
     return httpx.AsyncClient(transport=transport, base_url="http://milvane")
+
+
+@cache
+def shared_app() -> tuple[FastAPI, HashingEngine]:
+    """Build one application without rates, for the tests that send hundreds of requests."""
+    engine = HashingEngine()
+    service = EmbeddingService(
+        {ALL_MINILM_L6_V2.name: engine},
+        ServingSettings(),
+        weighers={ALL_MINILM_L6_V2.name: CountingWeigher()},
+    )
+    return create_app(service, ApisSettings(limit_rates=False), Readiness), engine
+
+
+async def post_shared(path: str, content: bytes) -> tuple[httpx.Response, int]:
+    """Send a body to the shared application; give back the answer and how many were embedded."""
+    app, engine = shared_app()
+    before = engine.embedded_texts
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as http:
+        answer = await http.post(path, content=content)
+    return answer, engine.embedded_texts - before
 
 
 class FailingEngine(HashingEngine):
@@ -71,9 +103,7 @@ class FailingEngine(HashingEngine):
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_any_body_is_answered_or_refused(content: bytes) -> None:
     """Whatever the body, the answer is a success or a refusal in the dialect, and never a 5xx."""
-    engine = HashingEngine()
-    async with client_of(engine) as http:
-        answer = await http.post("/v1/embeddings", content=content)
+    answer, embedded_texts = await post_shared("/v1/embeddings", content)
     if answer.status_code == 200:
         EmbeddingsAnswer.model_validate_json(answer.content)
         return
@@ -81,7 +111,104 @@ async def test_any_body_is_answered_or_refused(content: bytes) -> None:
     refusal = ErrorAnswer.model_validate_json(answer.content)
     assert refusal.error.message
     assert refusal.request_id == answer.headers["x-request-id"]
-    assert engine.embedded_texts == 0
+    assert embedded_texts == 0
+
+
+native_parameters = st.fixed_dictionaries(
+    {},
+    optional={
+        "text_type": st.sampled_from(["query", "document"]) | json_values,
+        "dimension": st.integers(-1, 4096) | st.just("64") | json_values,
+        "output_type": st.sampled_from(["dense", "sparse", "dense&sparse"]) | json_values,
+        "instruct": json_values,
+        "truncate": json_values,
+        "kwargs": json_values,
+        "parameters": json_values,
+    },
+)
+native_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from([MODEL, "text-embedding-v2", "qwen3-vl-embedding"]) | json_values,
+        "input": st.fixed_dictionaries(
+            {},
+            optional={
+                "texts": st.lists(st.text(max_size=9), max_size=4) | json_values,
+                "contents": st.lists(
+                    st.text(max_size=9)
+                    | st.dictionaries(st.sampled_from(["text", "image", "video"]), json_values),
+                    max_size=4,
+                )
+                | json_values,
+            },
+        )
+        | json_values,
+        "parameters": native_parameters | json_values,
+    },
+)
+
+
+@given(
+    content=(native_bodies | json_values).map(json.dumps).map(str.encode) | st.binary(max_size=40),
+    path=st.sampled_from([TEXT_PATH, MULTIMODAL_PATH]),
+)
+@example(content=b"[" * 100_000, path=TEXT_PATH)
+@example(content=b'{"model":"text-embedding-v4","input":{"texts":["\\ud800"]}}', path=TEXT_PATH)
+@example(
+    content=b'{"model":"text-embedding-v4","input":{"texts":["a"]},"parameters":{"dimension":'
+    + b"9" * 5_000
+    + b"}}",
+    path=TEXT_PATH,
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def test_any_native_body_is_answered_or_refused(content: bytes, path: str) -> None:
+    """Whatever the body, the answer is a success, a refusal, or that weights are missing."""
+    answer, embedded_texts = await post_shared(path, content)
+    if answer.status_code == 200:
+        NativeAnswer.model_validate_json(answer.content)
+        return
+    assert answer.status_code in {400, 403, 503}
+    refusal = NativeError.model_validate_json(answer.content)
+    assert refusal.message
+    assert (answer.status_code == 503) == (refusal.code == "ModelUnavailable")
+    assert embedded_texts == 0
+
+
+search_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "input": st.text(max_size=9)
+        | st.lists(st.text(max_size=9) | st.dictionaries(st.just("text"), json_values), max_size=4)
+        | json_values,
+        "input_type": st.sampled_from(["query", "document"]) | json_values,
+        "return_token": json_values,
+    },
+)
+
+
+@given(
+    content=(search_bodies | json_values).map(json.dumps).map(str.encode) | st.binary(max_size=40),
+    service=st.sampled_from(
+        [
+            "text-embedding/ops-text-embedding-001",
+            "text-sparse-embedding/ops-text-sparse-embedding-001",
+            "multi-modal-embedding/ops-m2-encoder",
+            "text-embedding/none",
+        ]
+    ),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def test_any_ai_search_body_is_answered_or_refused(content: bytes, service: str) -> None:
+    """Whatever the body, the answer is a success, a refusal, or that weights are missing."""
+    answer, embedded_texts = await post_shared(f"/v3/openapi/workspaces/default/{service}", content)
+    if answer.status_code == 200:
+        assert {"request_id", "latency", "usage", "result"} == set(answer.json())
+        return
+    assert answer.status_code in {400, 503}
+    refusal = AiSearchError.model_validate_json(answer.content)
+    assert refusal.message
+    assert (answer.status_code == 503) == (refusal.code == "ModelUnavailable")
+    assert embedded_texts == 0
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/compatible-mode/v1"])
