@@ -45,6 +45,13 @@ HttpPortOption = Annotated[
     int | None,
     typer.Option("--http-port", help="HTTP APIs; 0 picks a free port. [default: 8080]"),
 ]
+MilvusYamlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--milvus-yaml",
+        help="A milvus.yaml with the credentials of providers; read again when it changes.",
+    ),
+]
 
 
 def main() -> None:
@@ -72,6 +79,7 @@ def serve(
     grpc_port: GrpcPortOption = None,
     http_port: HttpPortOption = None,
     config: ConfigOption = None,
+    milvus_yaml: MilvusYamlOption = None,
 ) -> None:
     """
     Serve the Milvus protocol and the HTTP APIs until SIGTERM or Ctrl-C.
@@ -82,6 +90,8 @@ def serve(
     from milvane.settings import load_settings
 
     flags = _server_flags(data_dir=data_dir, host=host, grpc_port=grpc_port, http_port=http_port)
+    if milvus_yaml is not None:
+        flags["providers"] = {"milvus_yaml": milvus_yaml}
     sys.exit(serve_until_stopped(load_settings(flags, file=config).settings))
 
 

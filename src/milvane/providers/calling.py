@@ -97,9 +97,10 @@ class HttpCaller:
 
     def _connected(self) -> httpx2.AsyncClient:
         if self._client is None:
+            proxy_url = self._settings.proxy_url
             # Endpoints bound their own requests: a shared bound would let one starve the others.
             self._client = httpx2.AsyncClient(
-                proxy=self._settings.proxy_url,
+                proxy=proxy_url.get_secret_value() if proxy_url else None,
                 trust_env=False,
                 timeout=None,  # each request is under a deadline of its own
                 limits=httpx2.Limits(

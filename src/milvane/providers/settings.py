@@ -78,6 +78,6 @@ class ProvidersSettings(Section):
     breaker_open_s: float = Field(
         default=10.0, gt=0, description="How long it is left alone before one try, in seconds."
     )
-    proxy_url: str | None = Field(
+    proxy_url: SecretStr | None = Field(
         default=None, description="HTTP proxy through which providers are called."
     )
