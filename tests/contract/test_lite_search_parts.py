@@ -126,3 +126,16 @@ def test_scan_with_many_queries_takes_little_memory() -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 64 * 1024 * 1024 < vectors.nbytes * len(vectors)
+
+
+@pytest.mark.parametrize("metric", ["COSINE", "L2", "IP"])
+def test_scan_refuses_queries_of_another_dimension_as_milvus_lite_does(metric: str) -> None:
+    """A query with too few numbers gets the same words from both."""
+    vectors = np.ones((5, 8), dtype=np.float32)
+    mask = np.arange(5) > 1
+    said = []
+    for index in (BruteForceIndex, ScanIndex):
+        with pytest.raises(ValueError, match="shape|dimension") as refusal:
+            index.build(vectors, metric).search(np.ones((1, 2), dtype=np.float32), 1, mask)
+        said.append(str(refusal.value))
+    assert said[0] == said[1]

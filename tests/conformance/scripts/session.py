@@ -61,8 +61,8 @@ def step(name: str, action: Callable[[], Any]) -> Any:
 
 
 def vector(seed: int) -> list[float]:
-    """Make a vector that is the same in every run."""
-    return [((seed * 7 + i * 3) % 11) / 11 for i in range(DIMENSION)]
+    """Make a vector that is the same in every run, and of no other seed: ties have no order."""
+    return [((seed * 7 + i * 3) % 11) / 11 + seed / 512 for i in range(DIMENSION)]
 
 
 def rows(start: int, count: int) -> list[dict[str, Any]]:
