@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,6 +21,7 @@ from milvane.apis.app import create_app
 from milvane.apis.background import Background
 from milvane.apis.dashscope.tasks_lines import TextLines
 from milvane.apis.health import Readiness
+from milvane.apis.listener import HttpListener
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
@@ -174,6 +178,29 @@ async def open_office(
         background = Background(files, desk, storage.max_file_bytes, clock)
         app = create_app(service, apis, Readiness, background=background)
         yield Office(workshop, desk, worker, app, folder)
+
+
+@contextmanager
+def served_office(folder: Path) -> Iterator[str]:
+    """Serve an office on a free port of this machine; gives the address without a path."""
+    started: Future[str] = Future()
+    stopping: Future[None] = Future()
+
+    async def serve() -> None:
+        async with open_office(folder) as office:
+            listener = HttpListener(office.app, host="127.0.0.1", port=0, drain_timeout_s=5)
+            async with listener, office.worker:
+                started.set_result(f"http://127.0.0.1:{listener.port}")
+                await asyncio.wrap_future(stopping)
+
+    thread = threading.Thread(target=asyncio.run, args=[serve()], daemon=True)
+    thread.start()
+    try:
+        yield started.result(30)
+    finally:
+        stopping.set_result(None)
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 def with_settings(office: Office, settings: JobsSettings) -> Office:

@@ -18,6 +18,7 @@ from milvane.apis.dashscope.tasks_wire import (
     TaskMetrics,
     TaskOutput,
     TaskStatus,
+    TaskSummary,
     TaskUsage,
 )
 from milvane.apis.dashscope.translate import find_studio_model
@@ -110,11 +111,10 @@ def tasks_router(files: Files, jobs: Jobs) -> APIRouter:
         """List tasks, newest first."""
         query, page_no = parse_query(dict(request.query_params))
         page = await jobs.list_jobs(query)
-        listed = [listed_task(job) for job in page.jobs]
         return TaskListAnswer(
             request_id=request.state.request_id,
-            data=listed,
-            tasks=listed,
+            data=[listed_task(job) for job in page.jobs],
+            tasks=[task_summary(job) for job in page.jobs],
             total=page.total,
             total_page=math.ceil(page.total / query.limit),
             page_no=page_no,
@@ -188,6 +188,17 @@ def listed_task(job: Job) -> ListedTask:
         start_time=_milliseconds(job.started_at),
         end_time=_milliseconds(job.ended_at),
         user_api_unique_key=f"apikey:v1:embeddings:text-embedding:text-embedding:{job.order.model}",
+    )
+
+
+def task_summary(job: Job) -> TaskSummary:
+    """Describe a task as the newer client reads it in a list."""
+    return TaskSummary(
+        task_id=job.id,
+        status=STATUSES[job.state],
+        submit_time=_shown(job.created_at),
+        scheduled_time=_shown(job.started_at),
+        end_time=_shown(job.ended_at),
     )
 
 

@@ -82,12 +82,22 @@ class ListedTask(BaseModel):
     user_api_unique_key: str
 
 
+class TaskSummary(BaseModel):
+    """The same task for the newer client, which reads times as texts."""
+
+    task_id: str
+    status: TaskStatus
+    submit_time: str | None
+    scheduled_time: str | None
+    end_time: str | None
+
+
 class TaskListAnswer(BaseModel):
     """Tasks, newest first; under two keys, for clients read one or the other."""
 
     request_id: str
     data: list[ListedTask]
-    tasks: list[ListedTask]
+    tasks: list[TaskSummary]
     total: int
     total_page: int
     page_no: int

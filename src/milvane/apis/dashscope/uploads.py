@@ -134,12 +134,12 @@ async def find_input(files: Files, url: str) -> StoredFile:
         if parts.scheme == "oss":
             return await files.find_key(unquote(url.removeprefix("oss://")))
         match = _OWN_PATH.fullmatch(parts.path) if parts.scheme in ("http", "https") else None
-        file_id = match and parse_file_id(match[1])
+        file_id = parse_file_id(match[1] if match else url)
         if not file_id:
             raise Refused(
                 "The provided URL does not appear to be valid. Ensure it is correctly formatted. "
                 "(This server fetches nothing from elsewhere: upload the file to it, with POST "
-                "/api/v1/files, and give the URL that it answers with.)",
+                "/api/v1/files, and give the URL or the id that it answers with.)",
                 code="InvalidURL",
             )
         return await files.find(file_id)

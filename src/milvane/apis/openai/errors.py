@@ -75,7 +75,7 @@ _HTTP_CODES: Mapping[int, str] = MappingProxyType(
 """What is refused before any route knows of it."""
 
 _PARAMETERS: Mapping[str, str] = MappingProxyType(
-    {"dimension": "dimensions", "purpose": "text_type"}
+    {"dimension": "dimensions", "purpose": "text_type", "file_purpose": "purpose"}
 )
 """The domain's names that this dialect spells otherwise."""
 

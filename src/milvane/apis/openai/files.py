@@ -140,10 +140,10 @@ def _purposes_of(text: str) -> frozenset[FilePurpose]:
 def _check_purpose(purpose: str | None) -> None:
     if purpose is None:
         raise InvalidInput(
-            'Required parameter "purpose" missing from request.', parameter="purpose"
+            'Required parameter "purpose" missing from request.', parameter="file_purpose"
         )
     if purpose != FilePurpose.BATCH.value:
         raise InvalidInput(
             f"Value error, purpose is invalid: {purpose[:64]!r} is not 'batch'",
-            parameter="purpose",
+            parameter="file_purpose",
         )
