@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from milvane.apis.aisearch.rates import RateLimiter
 from milvane.apis.aisearch.translate import (
@@ -40,6 +40,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "The request cannot succeed as it is."},
     "5XX": {"model": ErrorAnswer, "description": "The server cannot do it now."},
 }
+
+
+Workspace = Annotated[str, Path(description="Any name.", examples=["default"])]
+TextService = Annotated[str, Path(examples=["ops-text-embedding-001"])]
+SparseService = Annotated[str, Path(examples=["ops-text-sparse-embedding-001"])]
+MultimodalService = Annotated[str, Path(examples=["ops-m2-encoder"])]
 
 
 class _Desk:
@@ -87,13 +93,18 @@ def aisearch_router(
 
         clock: Says the time in seconds, for the rates; never goes back.
     """
-    router = APIRouter(prefix=PREFIX, tags=["AI Search"], responses=_ERRORS)
+    router = APIRouter(
+        prefix=PREFIX,
+        tags=["AI Search"],
+        responses=_ERRORS,
+        dependencies=[Depends(_remember_workspace)],
+    )
     desk = _Desk(service, settings, clock)
 
     @router.post(
         "/text-embedding/{service_id}", response_model=TextAnswer, openapi_extra=body_of(TextBody)
     )
-    async def embed_texts(request: Request, workspace: str, service_id: str) -> Response:  # noqa: ARG001 - part of the address alone
+    async def embed_texts(request: Request, service_id: TextService) -> Response:
         """Embed one text or several."""
         started_s = time.perf_counter()
         model = find_service(service_id)
@@ -111,7 +122,7 @@ def aisearch_router(
         response_model=SparseAnswer,
         openapi_extra=body_of(SparseBody),
     )
-    async def weigh_terms(request: Request, workspace: str, service_id: str) -> Response:  # noqa: ARG001 - part of the address alone
+    async def weigh_terms(request: Request, service_id: SparseService) -> Response:
         """Weigh the terms of one text or several."""
         started_s = time.perf_counter()
         model = find_service(service_id, sparse=True)
@@ -128,7 +139,7 @@ def aisearch_router(
         response_model=MultimodalAnswer,
         openapi_extra=body_of(MultimodalBody),
     )
-    async def embed_contents(request: Request, workspace: str, service_id: str) -> Response:  # noqa: ARG001 - part of the address alone
+    async def embed_contents(request: Request, service_id: MultimodalService) -> Response:
         """Embed texts and images."""
         started_s = time.perf_counter()
         model = find_service(service_id, multimodal=True)
@@ -142,6 +153,10 @@ def aisearch_router(
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))
 
     return router
+
+
+def _remember_workspace(request: Request, workspace: Workspace) -> None:
+    request.state.workspace = workspace
 
 
 def _latency_ms(started_s: float) -> int:

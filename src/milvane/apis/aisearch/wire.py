@@ -17,7 +17,7 @@ Texts = str | Annotated[list[str], Field(fail_fast=True)]
 class TextBody(Body):
     """A request to embed texts."""
 
-    input: Texts = Field(description="One text or several.")
+    input: Texts = Field(description="One text or several.", examples=[["Science and technology"]])
     input_type: Literal["query", "document"] = Field(
         default="document", description="Why the texts are embedded."
     )
@@ -39,7 +39,9 @@ class Content(Body):
 class MultimodalBody(Body):
     """A request to embed contents."""
 
-    input: Annotated[list[Content], Field(fail_fast=True)]
+    input: Annotated[list[Content], Field(fail_fast=True)] = Field(
+        examples=[[{"text": "A cat on a sofa"}]]
+    )
 
 
 class TextUsage(BaseModel):

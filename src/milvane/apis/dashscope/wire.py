@@ -40,13 +40,15 @@ class TextParameters(Body):
 class TextInput(Body):
     """What is embedded."""
 
-    texts: str | list[str] = Field(description="One text or several.")
+    texts: str | list[str] = Field(
+        description="One text or several.", examples=[["The quality of the clothes is excellent"]]
+    )
 
 
 class TextBody(Body):
     """A request to embed texts."""
 
-    model: str = Field(description="A text model of the catalogue.")
+    model: str = Field(description="A text model of the catalogue.", examples=["text-embedding-v4"])
     input: TextInput
     parameters: TextParameters = TextParameters()
 
@@ -82,13 +84,17 @@ class MultimodalParameters(Body):
 class MultimodalInput(Body):
     """What is embedded."""
 
-    contents: Annotated[list[Content | str], Field(min_length=1)]
+    contents: Annotated[list[Content | str], Field(min_length=1)] = Field(
+        examples=[[{"text": "A cat on a sofa"}]]
+    )
 
 
 class MultimodalBody(Body):
     """A request to embed texts, images and videos."""
 
-    model: str = Field(description="A multimodal model of the catalogue.")
+    model: str = Field(
+        description="A multimodal model of the catalogue.", examples=["qwen3-vl-embedding"]
+    )
     input: MultimodalInput
     parameters: MultimodalParameters = MultimodalParameters()
 

@@ -10,10 +10,13 @@ class EmbeddingsBody(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="EmbeddingsBody")
 
-    model: str = Field(max_length=256, description="A model of the catalogue.")
+    model: str = Field(
+        max_length=256, description="A model of the catalogue.", examples=["text-embedding-v4"]
+    )
     # fail_fast: a body of a million numbers must not become a million errors.
     input: str | Annotated[list[str], Field(fail_fast=True)] = Field(
-        description="One text or several. Token ids are not taken: send text."
+        description="One text or several. Token ids are not taken: send text.",
+        examples=["The quality of the clothes is excellent"],
     )
     dimensions: int | None = Field(
         default=None, description="Width of the vectors; the model's default if absent."
