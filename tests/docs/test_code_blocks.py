@@ -20,12 +20,17 @@ ROOT = Path(__file__).parent.parent.parent
     [
         ("README.md", "Raw text goes in."),
         ("docs/tutorial/first-search.md", "Use the link at login."),
+        (
+            "docs/how-to/point-an-sdk-here.md",
+            "2 vectors of 1024\n512 ['one', 'text']\n{'token_count': 2}",
+        ),
     ],
 )
 def test_code_of_a_page_runs(server: MilvaneProcess, page: str, printed: str) -> None:
     """Only the address is another one; the page says what is printed."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
     program = "\n".join(blocks).replace("http://127.0.0.1:19530", server.grpc_uri)
+    program = program.replace("http://127.0.0.1:8080", server.http_url)
     run = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
