@@ -238,7 +238,7 @@ def test_classic_batch_call_embeds_a_file(
     tokens = sum(each["usage"]["total_tokens"] for each in results)
     assert answer.usage["total_tokens"] == tokens == 3
     listed = dashscope.BatchTextEmbedding.list(status="SUCCEEDED", model_name=MODEL)
-    assert answer.output["task_id"] in [task["task_id"] for task in listed.data]
+    assert answer.output["task_id"] in [task["task_id"] for task in listed.output["data"]]
     cancelled = dashscope.BatchTextEmbedding.cancel(answer.output["task_id"])
     assert (cancelled.status_code, cancelled.code) == (400, "UnsupportedOperation")
 
