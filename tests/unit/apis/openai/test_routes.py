@@ -94,3 +94,32 @@ async def test_model_name_with_a_slash_is_a_model_name(client: httpx.AsyncClient
     answer = await client.get("/v1/models/Qwen/Qwen3-Embedding-8B")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    "model", ["text-embedding-async-v2", "qwen3-vl-embedding", "ops-text-sparse-embedding-001"]
+)
+async def test_models_of_other_apis_are_refused_in_the_documented_words(
+    client: httpx.AsyncClient, model: str
+) -> None:
+    """What works only in the background, on images or without dense vectors is not for here."""
+    answer = await client.post("/v1/embeddings", json={"model": model, "input": "a"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "ModelNotFound")
+    assert error["message"] == f"Unsupported model {model} for OpenAI compatibility mode."
+
+
+async def test_text_services_of_ai_search_are_models_here(client: httpx.AsyncClient) -> None:
+    """The documents offer them under this dialect too."""
+    body = {"model": "ops-text-embedding-002", "input": ["a", "b"]}
+    answer = await client.post("/compatible-mode/v1/embeddings", json=body)
+    assert [len(item["embedding"]) for item in answer.json()["data"]] == [1024, 1024]
+
+
+async def test_truncate_cuts_and_is_reported(client: httpx.AsyncClient) -> None:
+    """A caller may have long inputs cut instead of refused, and is told which were."""
+    body = {"model": MODEL, "input": ["a", " ".join("x" * 8193)], "truncate": True}
+    answer = await client.post("/v1/embeddings", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["milvane"] == {"cut_inputs": [1]}
+    assert answer.json()["usage"]["total_tokens"] == 8193
