@@ -256,6 +256,29 @@ async def test_no_detail_of_a_defect_leaves(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "keys"),
+    [
+        (TEXT_PATH, {"model": MODEL, "input": {"texts": ["a"]}}, {"code", "message", "request_id"}),
+        (
+            "/v3/openapi/workspaces/default/text-embedding/ops-text-embedding-001",
+            {"input": "a"},
+            {"code", "message", "request_id", "latency"},
+        ),
+    ],
+)
+async def test_defect_is_said_in_the_dialect_of_its_path(
+    caplog: pytest.LogCaptureFixture, path: str, body: dict[str, object], keys: set[str]
+) -> None:
+    """What nobody foresaw has the same shape as what was, and an id to find it by in the log."""
+    async with client_of(FailingEngine(RuntimeError("a secret"))) as http:
+        answer = await http.post(path, json=body)
+    assert (answer.status_code, set(answer.json())) == (500, keys)
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] in answer.json()["message"]
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("failure", "logged"), [(Internal("broken"), 1), (Overloaded("full", retry_after_s=1), 0)]
 )
 async def test_own_failures_are_logged_and_refusals_are_not(
