@@ -13,8 +13,10 @@ import typer
 from filelock import FileLock, Timeout
 
 from milvane.domain.catalogue import SERVED_BY, WEIGHTS
+from milvane.domain.errors import InvalidInput
 from milvane.inference.weights import folder_of, is_present
 from milvane.instances.lite.supervisor import LOCK_NAME
+from milvane.providers.configuration import read_file
 from milvane.settings import Effective, weights_dir
 
 _PACKAGES = (
@@ -48,6 +50,7 @@ def examine(effective: Effective) -> Report:
     _examine_settings(effective, report)
     _examine_versions(report)
     _examine_weights(effective, report)
+    _examine_providers(effective, report)
     _examine_data(effective, report)
     _examine_ports(effective, report)
     return report
@@ -90,6 +93,18 @@ def _examine_weights(effective: Effective, report: Report) -> None:
         report.state.append((f"weights {name}", where))
         if not found:
             report.problems.append(f"the weights {name} are missing: `milvane models pull {name}`")
+
+
+def _examine_providers(effective: Effective, report: Report) -> None:
+    path = effective.settings.providers.milvus_yaml
+    if path is None:
+        return
+    try:
+        read_file(path)
+    except InvalidInput as error:
+        report.problems.append(error.message)
+    else:
+        report.state.append(("milvus.yaml", f"{path}, read"))
 
 
 def _examine_data(effective: Effective, report: Report) -> None:

@@ -7,9 +7,11 @@ Knows nothing of vectors. Being cancelled closes the connection of the request u
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
@@ -67,6 +69,12 @@ class _Failed(Exception):
         self.failure = failure
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read the certificates that servers are checked against; takes tens of milliseconds."""
+    return httpx2.create_ssl_context()
+
+
 class HttpCaller:
     """Sends requests; owns the connections between entering and leaving its context."""
 
@@ -100,6 +108,7 @@ class HttpCaller:
             proxy_url = self._settings.proxy_url
             # Endpoints bound their own requests: a shared bound would let one starve the others.
             self._client = httpx2.AsyncClient(
+                verify=_certificates(),
                 proxy=proxy_url.get_secret_value() if proxy_url else None,
                 trust_env=False,
                 timeout=None,  # each request is under a deadline of its own
