@@ -24,9 +24,12 @@ ROOT = Path(__file__).parent.parent.parent
             "docs/how-to/point-an-sdk-here.md",
             "2 vectors of 1024\n512 ['one', 'text']\n{'token_count': 2}",
         ),
+        ("docs/how-to/run-batches.md", "completed with 100 answers\n0 1536\n1 1536"),
     ],
 )
-def test_code_of_a_page_runs(server: MilvaneProcess, page: str, printed: str) -> None:
+def test_code_of_a_page_runs(
+    server: MilvaneProcess, page: str, printed: str, tmp_path: Path
+) -> None:
     """Only the address is another one; the page says what is printed."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
     program = "\n".join(blocks).replace("http://127.0.0.1:19530", server.grpc_uri)
@@ -38,6 +41,7 @@ def test_code_of_a_page_runs(server: MilvaneProcess, page: str, printed: str) ->
         timeout=60,
         check=False,
         env=os.environ,
+        cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == printed
