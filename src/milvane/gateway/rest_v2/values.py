@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -61,6 +62,7 @@ VECTOR_TYPES = frozenset(
 )
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -96,19 +98,17 @@ def type_name(data_type: int) -> str:
 def _read_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if value in _TRUE:
+    text = str(value) if isinstance(value, str | int) else ""
+    if text in _TRUE:
         return True
-    if value in _FALSE:
+    if text in _FALSE:
         return False
     raise Unreadable("it is neither true nor false")
 
 
 def _read_int(value: Any, bits: int) -> int:
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError as error:
-            raise Unreadable("it is not an integer") from error
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unreadable("it is not an integer")
     if not -(1 << bits - 1) <= value < 1 << bits - 1:
