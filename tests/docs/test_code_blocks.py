@@ -45,3 +45,26 @@ def test_code_of_a_page_runs(
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == printed
+
+
+def test_notebook_prints_and_draws_what_it_shows(server: MilvaneProcess, tmp_path: Path) -> None:
+    """What stands indented below each block is printed, and each picture is drawn."""
+    page = (ROOT / "docs/tutorial/what-vectors-show.md").read_text()
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S))
+    prose = re.sub(r"^```python\n.*?^```", "", page, flags=re.M | re.S)
+    shown = [line[4:] for line in prose.splitlines() if line.startswith("    ")]
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("http://127.0.0.1:8080", server.http_url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == shown
+    for name in re.findall(r"\(images/(\S+\.svg)\)", page):
+        drawn = (tmp_path / name).read_text()
+        assert drawn.count("<text") == (ROOT / "docs/tutorial/images" / name).read_text().count(
+            "<text"
+        )
