@@ -89,7 +89,7 @@ def test_operator_may_forbid_servers_that_functions_name() -> None:
 @pytest.mark.parametrize(
     ("provider", "module", "credential"),
     [
-        ("bedrock", "botocore.auth", {"access_key_id": "i", "secret_access_key": "s"}),
+        ("bedrock", "awscrt", {"access_key_id": "i", "secret_access_key": "s"}),
         (
             "vertexai",
             "google.auth",
