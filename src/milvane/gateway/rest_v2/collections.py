@@ -79,7 +79,7 @@ async def _load_state(session: Session, collection: str) -> str:
     return str(_LoadState.Name(reply.state))
 
 
-async def _get_load_state(session: Session, body: wire.CollectionBody) -> Answer:
+async def _get_load_state(session: Session, body: wire.CollectionParts) -> Answer:
     request = milvus_pb2.GetLoadStateRequest(
         db_name=session.database,
         collection_name=body.collection_name,
@@ -97,7 +97,7 @@ async def _get_load_state(session: Session, body: wire.CollectionBody) -> Answer
     return {"data": content}
 
 
-async def _load_progress(session: Session, body: wire.CollectionBody) -> int:
+async def _load_progress(session: Session, body: wire.CollectionParts) -> int:
     request = milvus_pb2.GetLoadingProgressRequest(
         db_name=session.database,
         collection_name=body.collection_name,
@@ -176,7 +176,7 @@ PATHS = MappingProxyType(
             row_count,
         ),
         "collections/get_load_state": Path(
-            wire.CollectionBody, ("GetLoadState", "GetLoadingProgress"), _get_load_state
+            wire.CollectionParts, ("GetLoadState", "GetLoadingProgress"), _get_load_state
         ),
         "collections/create": Path(
             wire.Creation, ("CreateCollection", "CreateIndex", "LoadCollection"), _create

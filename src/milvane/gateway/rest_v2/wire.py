@@ -55,6 +55,11 @@ class CollectionBody(Body):
     """Names a collection."""
 
     collection_name: Name
+
+
+class CollectionParts(CollectionBody):
+    """Names a collection, and perhaps some of its partitions."""
+
     partition_names: Names = []
 
 
