@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvaneProcess]
 
 @pytest.fixture(params=["newest", "oldest"])
 def client_environment(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Environment of a program that sees the newest or the oldest supported pymilvus."""
+    """Environment of a program that sees the newest or the oldest clients that are tested."""
     environment = dict(os.environ)
     if request.param == "oldest":
         environment["PYTHONPATH"] = str(ROOT / ".venv" / "oldest-client")

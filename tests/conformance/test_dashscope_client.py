@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +28,7 @@ from milvane.testing.engines import CountingWeigher, HashingEngine
 
 MODEL = "text-embedding-v4"
 WEIGHTS = ALL_MINILM_L6_V2.name
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +216,25 @@ async def test_asynchronous_client_embeds(address: str) -> None:
     np.testing.assert_array_equal(
         np.array(answer.embeddings[0].embedding, np.float32), rows_of(classic)[0]
     )
+
+
+def test_oldest_and_newest_classic_calls_see_the_same(address: str) -> None:
+    """The calls of 1.x work as those of 2.x do, from vectors to the words of refusals."""
+    seen = []
+    for folder in ("", str(ROOT / ".venv" / "oldest-client")):
+        run = subprocess.run(
+            [sys.executable, ROOT / "tests/conformance/scripts/dashscope_session.py", address],
+            env={**os.environ, "PYTHONPATH": folder},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        seen.append(json.loads(run.stdout))
+    newest, oldest = seen
+    assert (newest["version"][0], oldest["version"][0]) == ("2", "1")
+    assert newest["answers"] == oldest["answers"]
+    statuses = [answer["status"] for answer in newest["answers"]]
+    assert statuses == [200, 200, 200, 200, 200, 400, 400, 400, 400, 503, 400, 200]
+    assert all(answer["has_request_id"] for answer in newest["answers"])
