@@ -27,6 +27,7 @@ from milvus_lite.storage.delta_file import write_delta_file
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.wal import WAL, _cleanup_old_wals
 
+from milvane.instances.lite.audit_ledger import note_commit
 from milvane.instances.lite.memory import QuickMemTable
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def commit(collection: Collection, checkpoint: Checkpoint) -> None:
         collection._memtable = QuickMemTable(collection.schema)
         collection._wal = checkpoint.next_wal
         collection._recovered_wal_bytes = 0
+        note_commit(collection, checkpoint.max_seq)
 
 
 def clean_up(collection: Collection, checkpoint: Checkpoint) -> None:

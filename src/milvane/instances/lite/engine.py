@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from milvus_lite.db import MilvusLite
 from milvus_lite.search.filter.cache import LRUCache
 
-from milvane.instances.lite import checkpoint, recovery, upkeep
+from milvane.instances.lite import audit_files, checkpoint, recovery, upkeep
+from milvane.instances.lite.audit import open_account
+from milvane.instances.lite.audit_ledger import (
+    Ledger,
+    attach,
+    ledger_of,
+    note_change,
+    read_account,
+)
 from milvane.instances.lite.flushing import Pending
 from milvane.instances.lite.journal import Action, CollectionKey, Intent, Journal
 from milvane.instances.lite.memory import QuickMemTable
@@ -82,9 +90,12 @@ class Engine:
         """
         self.db = MilvusLite(str(data_dir))
         recovery.recover(data_dir)
+        self._examined = audit_files.examine(data_dir)
+        audit_files.report(self._examined.values())
         upkeep.scan_instead_of_brute_force()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
+        self._synced_logs: dict[CollectionKey, frozenset[str]] = {}
         self._journal = Journal(data_dir)
 
     def open_all(self) -> int:
@@ -129,6 +140,34 @@ class Engine:
         """Return a number that grows with each row that reached the log, or tried to."""
         collection = self.find(key)
         return 0 if collection is None else int(collection._next_seq)
+
+    def acknowledge(self, key: CollectionKey, response: Any) -> None:
+        """
+        Write down that a write is about to be acknowledged.
+
+        Args:
+            key: The collection.
+
+            response: What the caller will read.
+        """
+        collection = self.find(key)
+        if collection is None:
+            return
+        if self._fsync:
+            self._sync_log_names(key, collection)
+        ledger = ledger_of(collection)
+        if ledger is not None:
+            ledger.acknowledge(
+                collection._next_seq - 1,
+                rows=response.insert_cnt + response.upsert_cnt,
+                tombstones=response.delete_cnt,
+            )
+
+    def recount(self, key: CollectionKey) -> None:
+        """Write down what a collection's segments hold after it was changed as a whole."""
+        collection = self.find(key)
+        if collection is not None:
+            note_change(collection)
 
     def settle(self, key: CollectionKey) -> None:
         """Wait until Lite's background thread has nothing to do for a collection."""
@@ -251,11 +290,33 @@ class Engine:
         upkeep.take_over(collection, self._index_min_rows)
         if self._fsync:
             collection._wal._sync_mode = "batch"
+        self._begin_account(key, collection)
         if collection._auto_id:
             _skip_given_ids(collection)
         if key not in self._journal.released:
             _load(collection, key)
         self.tend(key)
+
+    def _begin_account(self, key: CollectionKey, collection: Collection) -> None:
+        folder = Path(collection.data_dir)
+        examined = self._examined.pop(key, None)  # nothing if it was made while we serve
+        try:
+            evidence = (
+                audit_files.read_evidence(key, folder) if examined is None else examined.evidence
+            )
+            before = read_account(folder) if examined is None else examined.account
+            attach(collection, Ledger(folder, open_account(before, evidence)))
+            note_change(collection)
+        except OSError as error:
+            _logger.warning("collection %s is not audited: %s", key, error)
+
+    def _sync_log_names(self, key: CollectionKey, collection: Collection) -> None:
+        # A file whose name is not on the disk is gone after a power failure, synced or not.
+        wal = collection._wal
+        names = frozenset(path for path in (wal.data_path, wal.delta_path) if path is not None)
+        if names != self._synced_logs.get(key):
+            checkpoint.sync_file(Path(wal.wal_dir))
+            self._synced_logs[key] = names
 
 
 def _skip_given_ids(collection: Collection) -> None:

@@ -167,6 +167,8 @@ class Guard:
             # The write got as far as the log and failed there. What follows a torn record is lost
             # when the log is read again, so the next write starts a new one.
             self._suspect.add(key)
+        if is_success(response):
+            self._engine.acknowledge(key, response)
         return response, self._engine.pending(key)
 
     def _renew_log(self, key: CollectionKey) -> None:
@@ -186,6 +188,7 @@ class Guard:
         if rpc in _USES_INDEXES:
             self._engine.settle(key)  # two builds of one index would write one file
         response = run()
+        self._engine.recount(key)
         self._engine.tend(key)
         self._engine.remember_released()
         return response

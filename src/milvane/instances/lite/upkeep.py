@@ -28,6 +28,7 @@ from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.snapshots import snapshot_references
 
+from milvane.instances.lite.audit_ledger import note_change
 from milvane.instances.lite.checkpoint import sequence_range, sync_file
 from milvane.instances.lite.scanning import ScanIndex
 
@@ -165,6 +166,7 @@ def commit_merge(collection: Collection, merge: Merge) -> bool:
                 collection._segment_cache[merge.partition, path] = segment
             collection._compaction_mgr._gc_tombstones(collection._manifest, collection._delta_index)
             collection._cleanup_orphan_index_files()
+            note_change(collection)
     for path in merge.obsolete if is_current else merge.segments:
         if path not in snapshot_references(collection.data_dir)[0].get(merge.partition, set()):
             (folder / path).unlink(missing_ok=True)
