@@ -51,6 +51,7 @@ def naive_lines(content: bytes) -> list[tuple[int, bytes, int]]:
 @example(b"x" * MAX_LINE_BYTES + b"\r\n", 0)  # exactly the limit
 @example(b"\xef\xbb\xbf" + b"x" * MAX_LINE_BYTES + b"\r\n", 0)  # the same behind a mark
 @example(b"\xef\xbb\xbf" + b"x" * (MAX_LINE_BYTES + 1) + b"\r\n", 0)  # one byte too many
+@example(b"\xef\xbb\xbf" + b"x" * MAX_LINE_BYTES + b"\ry\n", 0)  # a return that ends no line
 @example(b"x" * 100 + b"\ny", 3)  # far too many, in many pieces
 def test_lines_are_those_of_the_whole_file(content: bytes, seed: int) -> None:
     """Wherever a file is cut into pieces, its lines are the same, and a long one shows it."""
@@ -177,6 +178,24 @@ def is_reachable(old: JobState, new: JobState) -> bool:
 def test_ends_are_ends(state: JobState) -> None:
     """A state is final exactly if nothing follows it and nothing is to be done in it."""
     assert state.is_final == (not FOLLOWERS[state]) == (next_step(state) is Step.REST)
+
+
+@pytest.mark.parametrize(
+    ("state", "later"),
+    [
+        (JobState.QUEUED, JobState.EXPIRED),
+        (JobState.VALIDATING, JobState.EXPIRED),
+        (JobState.RUNNING, JobState.EXPIRING),
+        (JobState.FINALIZING, JobState.FINALIZING),
+        (JobState.CANCELLING, JobState.CANCELLING),
+        (JobState.COMPLETED, JobState.COMPLETED),
+    ],
+)
+def test_time_is_up_at_its_last_instant(state: JobState, later: JobState) -> None:
+    """Nothing happens to a job before its time is up, and what must happen does so then."""
+    instant = timedelta(microseconds=1)
+    assert overdue(state, expires_at=NOW, now=NOW - instant) is state
+    assert overdue(state, expires_at=NOW, now=NOW) is later
 
 
 ids = st.sampled_from(["a", "b", "c", "", 7])

@@ -102,7 +102,9 @@ async def test_jobs_are_embedded_behind_those_who_wait(tmp_path: Path) -> None:
     """Every line goes to the engine in the bulk lane."""
     engine = HashingEngine()
     async with open_office(tmp_path, engine=engine) as office:
-        await office.order_batch(batch_of(20))
+        await office.order_batch(batch_of(10))
+        await order_task(office, b"a\n" * 10)
+        await office.run_next()
         await office.run_next()
     assert {call.lane for call in engine.calls} == {Lane.BULK}
     assert engine.embedded_texts == 20
@@ -212,15 +214,16 @@ async def test_interrupted_batch_goes_on_where_it_was(tmp_path: Path) -> None:
         assert [each["custom_id"] for each in answers] == [f"c{n}" for n in range(30)]
 
 
-async def test_late_holder_is_refused(tmp_path: Path, clock: FakeClock) -> None:
-    """A holder that was silent too long can record nothing once another has taken the job."""
+@pytest.mark.parametrize("successor", ["second", "first"])
+async def test_late_holder_is_refused(tmp_path: Path, clock: FakeClock, successor: str) -> None:
+    """A holder that was silent too long can record nothing once the job has been taken anew."""
     async with open_office(tmp_path, clock=clock) as office:
         job = await office.order_batch(batch_of(3))
         first = await office.take("first")
         assert first is not None
         assert await office.take("second") is None
         clock.advance(3)
-        second = await office.take("second")
+        second = await office.take(successor)
         assert second is not None
         page = PageRecord(0, "part", Position(10, 1), completed=1, failed=0, tokens=1)
         for work in (
