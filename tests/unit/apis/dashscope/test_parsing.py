@@ -29,8 +29,9 @@ def refusal(content: bytes | dict[str, Any], parse: Any = parse_text_body) -> In
 
 
 def test_absent_parameters_have_their_documented_defaults() -> None:
-    """Neither `parameters` nor any of them is required."""
-    for fields in ({}, {"parameters": {}}, {"parameters": None}):
+    """Neither `parameters` nor any of them is required, and null is the same as absent."""
+    nulls = {"text_type": None, "output_type": None, "dimension": None, "instruct": None}
+    for fields in ({}, {"parameters": {}}, {"parameters": None}, {"parameters": nulls}):
         parameters = text_body(fields).parameters
         assert (parameters.text_type, parameters.output_type) == ("document", "dense")
         assert (parameters.dimension, parameters.instruct) == (None, None)
