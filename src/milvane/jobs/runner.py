@@ -29,7 +29,7 @@ from milvane.jobs.paging import Page, PageLimits, Position, split_lines, take_pa
 from milvane.jobs.parts import PartLines, Parts, Written
 from milvane.jobs.ports import LineFormat, LineFormats, LineWork
 from milvane.jobs.settings import JobsSettings
-from milvane.serving.embedding import Embedded, EmbeddingService
+from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest
 from milvane.storage.database import Database
 from milvane.storage.files import Clock, Draft, FileStore, utc_now
 
@@ -67,6 +67,14 @@ class _Watch:
     def see(self, state: JobState) -> None:
         if state is not self.state:
             self.changed.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one line asks for, or why it asks for nothing."""
+
+    work: LineWork
+    request: EmbedRequest | ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +178,14 @@ class JobRunner:
             else:
                 await self._move(job.state, JobState.FINALIZING, **self._facts(JobState.FINALIZING))
             return
-        works = await self._shop.database.run(
+        asked = await self._shop.database.run(
             partial(_read_lines, self._format(job), page.lines, job)
         )
         if job.state is JobState.EXPIRING:
             expiry = self._format(job).expiry()
-            outcomes = [_Outcome(work, expiry) for work in works]
+            outcomes = [_Outcome(line.work, expiry) for line in asked]
         else:
-            outcomes = await self._embed(works)
+            outcomes = await self._embed(asked)
         await self._record(found, page, outcomes)
 
     async def _read_page(self, found: Checkpoint) -> Page:
@@ -195,23 +203,25 @@ class JobRunner:
             )
         )
 
-    async def _embed(self, works: list[LineWork]) -> list[_Outcome]:
+    async def _embed(self, asked: list[_Asked]) -> list[_Outcome]:
         places = asyncio.Semaphore(self._settings.parallel_lines)
 
-        async def embed_one(work: LineWork) -> _Outcome:
+        async def embed_one(line: _Asked) -> _Outcome:
+            if isinstance(line.request, ServiceError):
+                return _Outcome(line.work, line.request)
             async with places:
-                return _Outcome(work, await self._embed_line(work))
+                return _Outcome(line.work, await self._embed_line(line.request))
 
-        tasks = [asyncio.ensure_future(embed_one(work)) for work in works]
+        tasks = [asyncio.ensure_future(embed_one(line)) for line in asked]
         try:
             return await asyncio.gather(*tasks)
         finally:
             await _end(*tasks)
 
-    async def _embed_line(self, work: LineWork) -> Embedded | ServiceError:
+    async def _embed_line(self, request: EmbedRequest) -> Embedded | ServiceError:
         while True:
             try:
-                return await self._shop.service.embed(work.request())
+                return await self._shop.service.embed(request)
             except ServiceError as error:
                 if not error.retryable:
                     return error
@@ -370,10 +380,15 @@ def _read_page(path: Path, start: Position, *, max_line_bytes: int, limits: Page
     return take_page(lines, start=start, limits=limits)
 
 
-def _read_lines(
-    line_format: LineFormat, lines: tuple[NumberedLine, ...], job: Job
-) -> list[LineWork]:
-    return [line_format.read(line, job) for line in lines]
+def _read_lines(line_format: LineFormat, lines: tuple[NumberedLine, ...], job: Job) -> list[_Asked]:
+    return [_ask(line_format.read(line, job)) for line in lines]
+
+
+def _ask(work: LineWork) -> _Asked:
+    try:
+        return _Asked(work, work.request())
+    except ServiceError as error:
+        return _Asked(work, error)
 
 
 def _write_part(

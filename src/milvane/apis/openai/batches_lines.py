@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -223,14 +224,14 @@ class BatchLine:
 
     def request(self) -> EmbedRequest:
         """Say what is to be embedded, behind those who wait."""
-        body = self._body()
+        body = self._body
         inputs = len(body.input) if isinstance(body.input, list) else 1
         find_offered_model(body.model, inputs=inputs, are_limits_strict=False)
         return replace(to_request(body), lane=Lane.BULK)
 
     def render_result(self, embedded: Embedded) -> bytes:
         """Write the answer that a request on its own would have had."""
-        pieces = render_embeddings(embedded, body=self._body(), request_id=str(self._id))
+        pieces = render_embeddings(embedded, body=self._body, request_id=str(self._id))
         # The answer is put in as it is: to parse and write it again would double the work.
         return b'%b"response":{"status_code":200,"request_id":%b,"body":%b},"error":null}' % (
             self._opening(),
@@ -255,6 +256,7 @@ class BatchLine:
         told = {"code": row.code, "message": message}
         return self._opening() + orjson.dumps({"response": response, "error": told})[1:]
 
+    @cached_property
     def _body(self) -> EmbeddingsBody:
         return parse_embeddings(orjson.dumps(self._request.body), max_inputs=self._max_inputs)
 
