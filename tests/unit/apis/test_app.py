@@ -22,7 +22,7 @@ from milvane.apis.health import Readiness
 from milvane.apis.openai.wire import EmbeddingsAnswer, ErrorAnswer
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.domain.errors import Internal, Overloaded, ServiceError
+from milvane.domain.errors import Internal, ModelNotServed, Overloaded, ServiceError
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TextEngine
 from milvane.serving.settings import ServingSettings
@@ -279,7 +279,12 @@ async def test_defect_is_said_in_the_dialect_of_its_path(
 
 
 @pytest.mark.parametrize(
-    ("failure", "logged"), [(Internal("broken"), 1), (Overloaded("full", retry_after_s=1), 0)]
+    ("failure", "logged"),
+    [
+        (Internal("broken"), 1),
+        (Overloaded("full", retry_after_s=1), 0),
+        (ModelNotServed("not here"), 0),
+    ],
 )
 async def test_own_failures_are_logged_and_refusals_are_not(
     caplog: pytest.LogCaptureFixture, failure: ServiceError, logged: int

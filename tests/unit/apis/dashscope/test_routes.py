@@ -243,6 +243,7 @@ async def test_strict_limits_are_those_of_the_contract(model: str, inputs: int, 
         assert (await client.post("/v1/embeddings", json=compatible)).status_code == 400
     async with client_with() as client:
         assert (await client.post(TEXT_PATH, json=text_body(["a"] * inputs, model))).is_success
+        assert (await client.post("/v1/embeddings", json=compatible)).is_success
 
 
 async def test_texts_of_a_multimodal_model_are_embedded_where_weights_serve_it() -> None:
