@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
+from contextlib import suppress
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from milvane.domain.errors import InvalidInput
@@ -15,6 +17,9 @@ from milvane.domain.providers import ProviderFunction
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _PLACE = re.compile(r"[a-z0-9-]{1,63}")
+_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal"})
+_METADATA_ADDRESSES = frozenset({"100.100.100.200", "fd00:ec2::254"})
+"""Of Alibaba Cloud and of Amazon; that of all others is link-local."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -113,13 +118,27 @@ def split_url(url: str) -> SplitResult:
         raise refusal from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise refusal
-    try:
-        is_metadata = ipaddress.ip_address(parts.hostname).is_link_local
-    except ValueError:
-        is_metadata = parts.hostname in ("metadata", "metadata.google.internal")
-    if is_metadata:
+    if _is_metadata_service(parts.hostname):
         raise InvalidInput(f"endpoint: [{url}] is an address that functions may not call")
     return parts
+
+
+def _is_metadata_service(host: str) -> bool:
+    """Say whether a host is where clouds hand out a machine's own identity."""
+    address = _read_address(host)
+    if address is None:
+        return host in _METADATA_NAMES
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return address.is_link_local or str(address) in _METADATA_ADDRESSES
+
+
+def _read_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host)
+    with suppress(OSError):
+        return ipaddress.ip_address(socket.inet_aton(host))  # 2852039166, 0xA9.0xFE.1: old forms
+    return None
 
 
 def origin_of(url: str) -> str:

@@ -249,6 +249,25 @@ def test_yandex_takes_one_text_by_another_name() -> None:
     assert dialect.vectors({"embeddings": [[1.0], [2.0]]}) == [[1.0], [2.0]]
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "[::ffff:169.254.169.254]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "metadata.google.internal",
+    ],
+)
+def test_identity_of_the_machine_is_out_of_reach(host: str) -> None:
+    """However the address is written, a function cannot have it called."""
+    with pytest.raises(InvalidInput, match="is an address that functions may not call"):
+        open_dialect("tei", url=f"http://{host}/latest")
+
+
 REFUSALS = [
     ("openai", {"dim": "x"}, "dimension [x] provided in Function params is not a valid int"),
     ("openai", {"dim": "1_0"}, "dimension [1_0] provided in Function params is not a valid int"),
@@ -262,7 +281,6 @@ REFUSALS = [
     ("tei", {}, "endpoint: [] is not a valid http/https link"),
     ("tei", {"endpoint": "tei:80"}, "endpoint: [tei:80] is not a valid http/https link"),
     ("tei", {"endpoint": "http://"}, "endpoint: [http://] is not a valid http/https link"),
-    ("tei", {"url": "http://169.254.169.254/"}, "is an address that functions may not call"),
     (
         "tei",
         {"endpoint": "http://h", "max_client_batch_size": "x"},
