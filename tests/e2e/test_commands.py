@@ -102,6 +102,22 @@ def test_doctor_shows_settings_with_their_source(tmp_path: Path) -> None:
     assert "milvus-lite" in run.stdout
 
 
+def test_doctor_shows_no_secret_and_finds_a_damaged_file(tmp_path: Path) -> None:
+    """Credentials are named and hidden; a `milvus.yaml` that cannot be read is a problem."""
+    damaged = tmp_path / "milvus.yaml"
+    damaged.write_text("credential: {one: {apikey: hush-in-yaml}")
+    file = tmp_path / "milvane.toml"
+    file.write_text(
+        f"[providers]\nmilvus_yaml = {str(damaged)!r}\n"
+        '[providers.credential.two]\napikey = "hush-in-toml"\n'
+    )
+    run = milvane("doctor", "--config", str(file), "--data-dir", str(tmp_path / "data"))
+    assert run.returncode == 1
+    assert f"{damaged} is not valid YAML, line" in run.stdout
+    assert "two" in run.stdout
+    assert "hush" not in run.stdout + run.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
