@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -46,9 +47,13 @@ def post(http: httpx.Client) -> Post:
 
 
 @pytest.fixture
-def name() -> str:
-    """A collection name that nobody else uses."""
-    return f"rest_{next(numbers)}"
+def name(post: Post) -> Iterator[str]:
+    """A collection name that nobody else uses; what is called so is gone in the end."""
+    name = f"rest_{next(numbers)}"
+    yield name
+    for collection in post("collections/list")["data"]:
+        if collection.startswith(name):
+            post("collections/drop", collectionName=collection)
 
 
 def embedding(**params: str) -> dict[str, object]:
@@ -249,6 +254,9 @@ def test_collection_lives_and_dies(post: Post, name: str) -> None:
     assert name in post("collections/list")["data"]
     assert post("collections/has", collectionName=name)["data"] == {"has": True}
     assert post("collections/flush", collectionName=name)["code"] == 0
+    compaction = post("collections/compact", collectionName=name)["data"]["compactionID"]
+    state = post("collections/get_compaction_state", jobID=compaction)["data"]["state"]
+    assert state == "Completed"
     assert post("collections/get_stats", collectionName=name)["data"] == {"rowCount": 4}
     assert post("collections/release", collectionName=name)["code"] == 0
     state = post("collections/get_load_state", collectionName=name)["data"]
@@ -263,6 +271,8 @@ def test_collection_lives_and_dies(post: Post, name: str) -> None:
     post("collections/drop_properties", collectionName=name, propertyKeys=list(ttl))
     described = post("collections/describe", collectionName=name)["data"]["properties"]
     assert not described
+    assert post("collections/truncate", collectionName=name)["code"] == 0
+    assert post("collections/get_stats", collectionName=name)["data"] == {"rowCount": 0}
     renamed = post("collections/rename", collectionName=name, newCollectionName=f"{name}_new")
     assert renamed["code"] == 0
     assert post("collections/drop", collectionName=f"{name}_new")["code"] == 0
@@ -501,6 +511,17 @@ def test_both_protocols_share_the_port(server: MilvaneProcess, post: Post, name:
     found = post("entities/search", collectionName=name, data=["pet"], annsField="dense", limit=1)
     assert found["data"][0]["id"] == 1
     client.close()
+
+
+def test_port_may_be_grpc_alone(tmp_path: Path) -> None:
+    """Turned off, REST is not there, and gRPC is as it was."""
+    switch = {"MILVANE_GATEWAY__REST": "false"}
+    with MilvaneProcess(tmp_path / "data", environment=switch) as server:
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{server.grpc_uri}/v2/vectordb/collections/list", json={}, timeout=5)
+        client = MilvusClient(uri=server.grpc_uri)
+        assert client.list_collections() == []
+        client.close()
 
 
 def test_curl_speaks_to_the_port(server: MilvaneProcess) -> None:
