@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from milvane.domain.errors import InvalidInput
 from milvane.domain.jobs import JobKind, JobQuery, JobState
 from milvane.jobs.settings import JobsSettings
 from milvane.storage.settings import StorageSettings
@@ -86,3 +88,5 @@ async def test_jobs_are_listed_by_what_they_are(offices: list[Office]) -> None:
     assert await ids(created_before=jobs[1].created_at) == {jobs[0].id}
     assert await ids(created_from=jobs[1].created_at) == {jobs[1].id, jobs[2].id}
     assert await ids(name="%") == set()
+    with contextlib.suppress(InvalidInput):
+        assert await ids(name="a\0b") == set()

@@ -297,3 +297,14 @@ async def test_grants_open_one_folder_for_a_while(store: FileStore, clock: FakeC
     assert not await store.may_upload(folder + "/..", signature)
     clock.advance(10)
     assert not await store.may_upload(folder, signature)
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "x" * 5000, "é", "'; DROP TABLE files; --"])
+async def test_strange_names_find_nothing(store: FileStore, text: str) -> None:
+    """Whatever a caller names, it is not there, or cannot be; the store goes on as before."""
+    file = await keep(store, b"x")
+    for refused in (store.find(text), store.find_key(text), store.delete(text)):
+        with pytest.raises((NotFound, InvalidInput)):
+            await refused
+    assert not await store.may_upload("folder", text)
+    assert await store.find(file.id) == file

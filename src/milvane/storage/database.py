@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, OperationalError
 from typing_extensions import Self
 
 from milvane.domain.errors import InvalidInput, UpstreamUnavailable
@@ -111,6 +111,8 @@ class Database:
                 connection = connection.execution_options(milvane_read_only=read_only)
                 with connection.begin():
                     return work(connection)
+        except DataError as error:  # such as a NUL, which PostgreSQL has no room for
+            raise InvalidInput("a value has characters that cannot be stored") from error
         except OperationalError as error:
             LOG.warning("the database failed: %s", error.orig)
             raise UpstreamUnavailable("the database does not answer; try again") from error

@@ -203,7 +203,9 @@ class FileStore:
         Raises:
             NotFound: If there is none, or its time is over.
         """
-        file = await self._database.read(partial(read_file, FILES.c.id == file_id))
+        file = None
+        if parse_file_id(file_id) is not None:
+            file = await self._database.read(partial(read_file, FILES.c.id == file_id))
         if file is None or file.is_expired(self._clock()):
             raise NotFound(f"no file {file_id!r}")
         return file

@@ -132,7 +132,7 @@ async def find_input(files: Files, url: str) -> StoredFile:
     parts = urlsplit(url)
     try:
         if parts.scheme == "oss":
-            return await files.find_key(unquote(url.removeprefix("oss://")))
+            return await _find_key(files, url.removeprefix("oss://"))
         match = _OWN_PATH.fullmatch(parts.path) if parts.scheme in ("http", "https") else None
         file_id = parse_file_id(match[1] if match else url)
         if not file_id:
@@ -147,6 +147,14 @@ async def find_input(files: Files, url: str) -> StoredFile:
         raise Refused(
             f"Download {url[:200]} failed. ({missing.message})", code="InvalidURL"
         ) from missing
+
+
+async def _find_key(files: Files, key: str) -> StoredFile:
+    """Find a key as some clients write it, and as others do who escape it."""
+    try:
+        return await files.find_key(key)
+    except NotFound:
+        return await files.find_key(unquote(key))
 
 
 async def _read(request: Request, open_file: OpenFile) -> Form:
