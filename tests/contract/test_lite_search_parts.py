@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from milvus_lite.index.brute_force import BruteForceIndex
+from milvus_lite.index.faiss_hnsw import FaissHnswIndex
 from milvus_lite.schema.arrow_builder import build_wal_data_schema, build_wal_delta_schema
 from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 from milvus_lite.storage.memtable import MemTable
 
+from milvane.instances.lite.graphs import search_index
 from milvane.instances.lite.memory import QuickMemTable
 from milvane.instances.lite.scanning import ScanIndex
+from milvane.instances.lite.search import PROVED_ON, is_proved
 
 SCHEMA = CollectionSchema(
     fields=[
@@ -61,6 +64,7 @@ def apply(table: MemTable, steps: list[tuple[str, str, list[int]]]) -> MemTable:
     return table
 
 
+@settings(deadline=None)
 @given(
     writes,
     st.sampled_from([None, ["_default"], ["other"], ["_default", "other"], ["missing"]]),
@@ -135,7 +139,37 @@ def test_scan_refuses_queries_of_another_dimension_as_milvus_lite_does(metric: s
     mask = np.arange(5) > 1
     said = []
     for index in (BruteForceIndex, ScanIndex):
-        with pytest.raises(ValueError, match="shape|dimension") as refusal:
+        with pytest.raises(ValueError, match=r"shape|dimension") as refusal:
             index.build(vectors, metric).search(np.ones((1, 2), dtype=np.float32), 1, mask)
         said.append(str(refusal.value))
     assert said[0] == said[1]
+
+
+def test_unknown_version_keeps_its_own_search(caplog: pytest.LogCaptureFixture) -> None:
+    """The replacement stands aside, and says so, where its results were never compared."""
+    assert is_proved(PROVED_ON[0])
+    assert not caplog.records
+    assert not is_proved("9.9.9")
+    assert "9.9.9" in caplog.text
+
+
+@pytest.mark.parametrize("metric", ["COSINE", "L2", "IP"])
+@pytest.mark.parametrize("share", [0.9, 0.3, 0.01])
+def test_graph_finds_what_milvus_lites_way_of_asking_finds(metric: str, share: float) -> None:
+    """Rows given as bits are found as they are when given as a list, and none is missing."""
+    chance = np.random.default_rng(5)
+    vectors = chance.normal(size=(2_000, 16)).astype(np.float32)
+    queries = chance.normal(size=(3, 16)).astype(np.float32)
+    mask = chance.random(len(vectors)) < share
+    index = FaissHnswIndex.build(vectors, metric, None)
+    for breadth in (None, {"ef": 200}):
+        found = search_index(index, vectors, queries, 10, mask, breadth)
+        expected = index.search(queries, 10, mask, breadth)
+        exact = BruteForceIndex.build(vectors, metric).search(queries, 10, mask)
+        if np.count_nonzero(mask) > 500:
+            assert np.array_equal(found[0], expected[0])
+            assert np.allclose(found[1], expected[1], atol=1e-5)
+        else:
+            assert np.array_equal(found[0], exact[0])
+    everything = search_index(index, vectors, queries, len(vectors), mask, None)[0]
+    assert all(set(rows[rows >= 0]) == set(np.flatnonzero(mask)) for rows in everything)

@@ -13,13 +13,14 @@ import json
 import logging
 import threading
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milvus_lite.db import MilvusLite
 from milvus_lite.search.filter.cache import LRUCache
 
-from milvane.instances.lite import audit_files, checkpoint, recovery, upkeep
+from milvane.instances.lite import audit_files, checkpoint, recovery, search, upkeep
 from milvane.instances.lite.audit import open_account
 from milvane.instances.lite.audit_ledger import (
     Ledger,
@@ -95,6 +96,7 @@ class Engine:
         upkeep.scan_instead_of_brute_force()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
+        self._takes_over_searches = search.is_proved(version("milvus-lite"))
         self._synced_logs: dict[CollectionKey, frozenset[str]] = {}
         self._journal = Journal(data_dir)
 
@@ -288,6 +290,8 @@ class Engine:
         collection._wait_for_bg()  # what opening has begun by itself
         collection._memtable = QuickMemTable.from_rows_of(collection._memtable)
         upkeep.take_over(collection, self._index_min_rows)
+        if self._takes_over_searches:
+            search.take_over(collection)
         if self._fsync:
             collection._wal._sync_mode = "batch"
         self._begin_account(key, collection)

@@ -9,15 +9,75 @@ for a row of 1,024 dimensions. Here vectors are taken from the batches as arrays
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from milvus_lite.storage.memtable import MemTable
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from milvus_lite.schema.types import CollectionSchema
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class RecentRows:
+    """The live rows of one moment, in the order in which their keys were first written."""
+
+    keys: list[Any]
+    places: list[tuple[int, int]]
+    """Number of the batch, and of the row in it."""
+    numbers: NDArray[np.uint64]
+    """Sequence numbers."""
+    batches: tuple[pa.RecordBatch, ...]
+    deletions: dict[Any, int]
+    """Key -> sequence number, of deletions that are in memory only."""
+    version: int
+    """Of the table; grows with each write."""
+    _layout: pa.Schema
+    _vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @cached_property
+    def positions(self) -> dict[Any, int]:
+        """Key -> where it is in the other columns."""
+        return {key: position for position, key in enumerate(self.keys)}
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Where the rows are in all batches put together."""
+        offsets = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
+        each = (offsets[batch] + row for batch, row in self.places)
+        return np.fromiter(each, np.int64, len(self.places))
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows as a table, as filters want them."""
+        if not self.keys:
+            return self._layout.empty_table()
+        everything = pa.Table.from_batches(self.batches)
+        return everything.take(pa.array(self.rows)).drop_columns(["_partition"])
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        """Return the vectors of a field, shape ``(rows, dimension)``; zeros for nulls."""
+        if not self.keys:
+            return np.zeros((0, 0), dtype=np.float32)
+        if name not in self._vectors:
+            parts = [_vectors(batch, name) for batch in self.batches]
+            self._vectors[name] = np.concatenate(parts)[self.rows]
+        return self._vectors[name]
+
 
 class QuickMemTable(MemTable):
     """Milvus Lite's table in memory, with another way to hand out its rows to a search."""
+
+    def __init__(self, schema: CollectionSchema) -> None:
+        super().__init__(schema)
+        self.version = 0
+        """Grows with each write."""
 
     @classmethod
     def from_rows_of(cls, other: MemTable) -> QuickMemTable:
@@ -28,6 +88,41 @@ class QuickMemTable(MemTable):
         table._delete_bytes = other._delete_bytes
         return table
 
+    def apply_insert(self, batch: pa.RecordBatch) -> None:
+        """Take rows in."""
+        with self._lock:
+            super().apply_insert(batch)
+            self.version += 1
+
+    def apply_delete(self, batch: pa.RecordBatch) -> None:
+        """Take tombstones in."""
+        with self._lock:
+            super().apply_delete(batch)
+            self.version += 1
+
+    def capture(self, partition_names: Sequence[str] | None = None) -> RecentRows:
+        """
+        Return the live rows of this moment.
+
+        Args:
+            partition_names: Where to look; everywhere if not given.
+        """
+        with self._lock:  # guards the batches and the index against the writer
+            batches = tuple(self._insert_batches)
+            live = list(self._pk_index.items())
+            deletions = {key: seq for key, (seq, _) in self._delete_index.items()}
+            version = self.version
+        live = _in_partitions(live, batches, partition_names)
+        return RecentRows(
+            keys=[key for key, _ in live],
+            places=[(batch, row) for _, (batch, row, _) in live],
+            numbers=np.fromiter((seq for _, (_, _, seq) in live), np.uint64, len(live)),
+            batches=batches,
+            deletions=deletions,
+            version=version,
+            _layout=self._data_schema,
+        )
+
     def to_search_snapshot(
         self,
         vector_field: str | None,
@@ -35,7 +130,7 @@ class QuickMemTable(MemTable):
         include_table: bool = False,  # noqa: FBT001, FBT002 - Milvus Lite's signature
     ) -> tuple[list[Any], Any, Any, list[tuple[int, int]], pa.Table | None]:
         """
-        Return the live rows of one moment.
+        Return the live rows of one moment, as Milvus Lite's own searches want them.
 
         Args:
             vector_field: Whose vectors are wanted, if any.
@@ -48,29 +143,15 @@ class QuickMemTable(MemTable):
             Keys, sequence numbers, vectors of shape ``(rows, dimension)``, places of the rows, and
             the table if it is wanted; all in the same order.
         """
-        with self._lock:  # guards the batches and the index against the writer
-            batches = tuple(self._insert_batches)
-            live = list(self._pk_index.items())
-        live = _in_partitions(live, batches, partition_names)
-        keys = [key for key, _ in live]
-        places = [(batch, row) for _, (batch, row, _) in live]
-        numbers = np.fromiter((seq for _, (_, _, seq) in live), np.uint64, len(live))
-        offsets = np.cumsum([0, *(batch.num_rows for batch in batches)])
-        rows = np.fromiter((offsets[batch] + row for batch, row in places), np.int64, len(live))
+        rows = self.capture(partition_names)
         vectors = np.zeros((0, 0), dtype=np.float32)
-        if vector_field is not None and live:
-            vectors = np.concatenate([_vectors(batch, vector_field) for batch in batches])[rows]
-        table = None
-        if include_table:
-            table = self._data_schema.empty_table()
-            if live:
-                everything = pa.Table.from_batches(batches)
-                table = everything.take(pa.array(rows)).drop_columns(["_partition"])
-        return keys, numbers, vectors, places, table
+        if vector_field is not None:
+            vectors = rows.vectors(vector_field)
+        return rows.keys, rows.numbers, vectors, rows.places, rows.table if include_table else None
 
 
 def _in_partitions(
-    live: list[Any], batches: tuple[pa.RecordBatch, ...], names: list[str] | None
+    live: list[Any], batches: tuple[pa.RecordBatch, ...], names: Sequence[str] | None
 ) -> list[Any]:
     if names is None:
         return live

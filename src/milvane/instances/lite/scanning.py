@@ -77,8 +77,8 @@ class ScanIndex:
             ValueError: If queries and rows have different dimensions; in Milvus Lite's words.
         """
         if queries.shape[1] != self.dim:
-            rows = self._vectors if valid_mask is None else self._vectors[valid_mask]
-            compute_distances(queries, rows, self.metric)
+            compared = self._vectors if valid_mask is None else self._vectors[valid_mask]
+            compute_distances(queries, compared, self.metric)
         numbers = np.full((len(queries), top_k), -1, dtype=np.int64)
         distances = np.full((len(queries), top_k), np.inf, dtype=np.float32)
         at_once = max(1, _ROUGH_DISTANCES_AT_ONCE // max(1, self.num_vectors))
