@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from milvane.apis.aisearch.wire import ErrorAnswer as AiSearchError
 from milvane.apis.aisearch.wire import SparseAnswer
@@ -57,13 +59,19 @@ LISTINGS = [each for each in REQUESTS if "/models" in each.path]
 AI_SEARCH = read("aisearch.jsonl")
 
 
-async def send(request: Recorded) -> httpx.Response:
-    """Send a recorded request to a server of its own."""
+@cache
+def served() -> FastAPI:
+    """Build one application for all requests: none leaves a trace in it."""
     weights = ALL_MINILM_L6_V2.name
     service = EmbeddingService(
         {weights: HashingEngine()}, ServingSettings(), weighers={weights: CountingWeigher()}
     )
-    transport = httpx.ASGITransport(create_app(service, ApisSettings(), Readiness))
+    return create_app(service, ApisSettings(), Readiness)
+
+
+async def send(request: Recorded) -> httpx.Response:
+    """Send a recorded request."""
+    transport = httpx.ASGITransport(served())
     async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as client:
         return await client.request(
             request.method,
