@@ -118,6 +118,121 @@ def demo() -> None:
     sys.exit(run_demo())
 
 
+CollectionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--collections",
+        help="Which, with commas between: `name`, `database.name` or `database.*`. "
+        "[default: all of all databases]",
+    ),
+]
+FromTokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-token",
+        envvar="MILVANE_FROM_TOKEN",
+        help="`user:password` or key for where rows come from.",
+    ),
+]
+ToTokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to-token",
+        envvar="MILVANE_TO_TOKEN",
+        help="`user:password` or key for where rows go to.",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on where an earlier attempt was interrupted.")
+]
+StateOption = Annotated[
+    Path, typer.Option("--state", help="File that remembers how far the transfer is.")
+]
+_PLACES = (
+    "A place is the address of a Milvus or of this server (`http://host:19530`), an exported "
+    "folder, or the data directory of a server that does not run."
+)
+
+
+@app.command(
+    epilog=f"{_PLACES}\n\n"
+    "Examples:\n\n"
+    "`milvane migrate --from http://127.0.0.1:19530 --to https://milvus.example.org:19530 "
+    "--to-token root:secret`\n\n"
+    "`milvane migrate --from milvane-data --to http://127.0.0.1:19531 --collections docs,media.*`"
+    "\n\n"
+    "`milvane migrate --from http://127.0.0.1:19530 --to http://127.0.0.1:19531 --resume`"
+)
+def migrate(
+    source: Annotated[str, typer.Option("--from", help="Where rows come from.")],
+    target: Annotated[str, typer.Option("--to", help="Where rows go to.")],
+    collections: CollectionsOption = None,
+    from_token: FromTokenOption = None,
+    to_token: ToTokenOption = None,
+    state: StateOption = Path("milvane-migration.json"),
+    resume: ResumeOption = False,  # noqa: FBT002 - an option of the command line
+) -> None:
+    """
+    Copy collections from one Milvus to another: rows with vectors, functions, indexes, aliases.
+
+    Nothing is embedded again. Counts and checksums of both sides are compared at the end.
+    """
+    from milvane.cli.transfer import Order, transfer
+
+    tokens = (from_token, to_token)
+    sys.exit(transfer(Order(source, target, tokens, _names(collections), state, resume)))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`milvane export backup --from http://127.0.0.1:19530`\n\n"
+    "`milvane export backup --from milvane-data --collections docs`"
+)
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Where rows come from, as for `migrate`.")
+    ] = "http://127.0.0.1:19530",
+    collections: CollectionsOption = None,
+    from_token: FromTokenOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - an option of the command line
+) -> None:
+    """Copy collections to a folder: Parquet files of rows with vectors, and JSON for the rest."""
+    from milvane.cli.transfer import Order, transfer
+    from milvane.transfer.folders import make_folder
+
+    make_folder(folder)
+    state, tokens = folder / "progress.json", (from_token, None)
+    sys.exit(transfer(Order(source, str(folder), tokens, _names(collections), state, resume)))
+
+
+@app.command(
+    "import",
+    epilog="Examples:\n\n"
+    "`milvane import backup --to http://127.0.0.1:19530`\n\n"
+    "`milvane import backup --to http://127.0.0.1:19530 --collections docs --resume`",
+)
+def import_folder(
+    folder: Annotated[Path, typer.Argument(help="What `milvane export` has written.")],
+    target: Annotated[
+        str, typer.Option("--to", help="Where rows go to, as for `migrate`.")
+    ] = "http://127.0.0.1:19530",
+    collections: CollectionsOption = None,
+    to_token: ToTokenOption = None,
+    state: StateOption = Path("milvane-import.json"),
+    resume: ResumeOption = False,  # noqa: FBT002 - an option of the command line
+) -> None:
+    """Copy collections from an exported folder to a Milvus; nothing is embedded again."""
+    from milvane.cli.transfer import Order, transfer
+
+    tokens = (None, to_token)
+    sys.exit(transfer(Order(str(folder), target, tokens, _names(collections), state, resume)))
+
+
+def _names(collections: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (collections or "").split(",") if name.strip())
+
+
 @app.command("version")
 def print_version() -> None:
     """Print Milvane's version."""
