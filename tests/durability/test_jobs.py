@@ -20,7 +20,6 @@ from milvane.testing.servers import MilvaneProcess
 
 LINES = 4000
 BAD_EVERY = 500
-KILLS = 4
 SCRIPT = Path(__file__).parent / "scripts" / "job_server.py"
 
 
@@ -134,15 +133,14 @@ def test_killed_batch_ends_with_every_line_once(server: JobServer) -> None:
     """After several kills each line has one answer or one failure, and usage is their sum."""
     batch_id = submit(server.client, LINES)
     chance = random.Random(7)
-    for kill in range(KILLS):
-        # The first kill falls into the validation or before it, the others into the work.
-        low, high = kill * LINES // 8, (kill + 1) * LINES // 8
-        done = chance.randint(low, high) if kill else 0
+    # Before or in the validation, twice in the work, and where the files are put together.
+    points = [0, chance.randint(1, LINES // 2), chance.randint(LINES // 2, LINES), LINES - 1]
+    for done in points:
         wait_for(server.client, batch_id, has_done(done))
         threading.Event().wait(chance.random() * 0.02)
         server.kill()
         server.start()
-    assert server.log.read_text().count("job taken") > KILLS // 2
+    assert server.log.read_text().count("job taken") >= 3
     batch = wait_for(server.client, batch_id, has_status("completed"))
     answers = results_of(server.client, batch["output_file_id"])
     failures = results_of(server.client, batch["error_file_id"])
@@ -169,7 +167,7 @@ def wait_until_empty(folder: Path) -> None:
 
 def check_vectors(client: httpx.Client, answers: list[dict[str, Any]]) -> None:
     """Compare some answers with what the same requests get on their own."""
-    for answer in random.Random(3).sample(answers, 5):
+    for answer in random.Random(7).sample(answers, 5):
         number = int(answer["custom_id"].removeprefix("line-"))
         reply = client.post("/v1/embeddings", json=line_of(number)["body"]).raise_for_status()
         found = answer["response"]["body"]["data"]
