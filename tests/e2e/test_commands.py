@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from milvane.domain.catalogue import MODELS, weights_of
 from milvane.testing.servers import MilvaneProcess
 
 
@@ -66,10 +67,22 @@ def test_models_say_openly_what_serves_them() -> None:
     """The list names the weights behind each model, and that they are not the hosted ones."""
     run = milvane("models", "list")
     assert run.returncode == 0
-    for model in ("text-embedding-v4", "text-embedding-v3", "text-embedding-v2"):
-        assert model in run.stdout
-    assert "all-minilm-l6-v2" in run.stdout
+    rows = {line.split()[0]: line for line in run.stdout.splitlines() if line}
+    for model in MODELS.values():
+        weights = weights_of(model)
+        assert (weights.name if weights else "nothing yet") in rows[model.name]
     assert "not those of the hosted models" in run.stdout
+
+
+def test_model_that_nothing_serves_says_so() -> None:
+    """Its contract is shown all the same; fetching weights for it is a mistake that is told."""
+    run = milvane("models", "show", "qwen3-vl-embedding")
+    assert run.returncode == 0
+    for fact in ("2560", "text, image, video", "none of the catalogue"):
+        assert fact in run.stdout
+    run = milvane("models", "pull", "qwen3-vl-embedding")
+    assert run.returncode == 1
+    assert "no weights of the catalogue serve qwen3-vl-embedding" in run.stderr
 
 
 def test_model_is_shown_with_contract_and_weights() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
 from milvane.domain.catalogue import (
     MODELS,
@@ -26,23 +25,28 @@ from milvane.settings import Settings, weights_dir
 
 
 def print_models(settings: Settings) -> None:
-    """Print every model with its contract and its weights."""
-    table = Table("model", "dimensions", "default", "tokens per text", "served by", "weights here")
+    """Print every model with its contract and its weights; no line is wrapped, for searching."""
+    _print_row("model", "served by", "here", "tokens", "dimensions (default)")
     for model in MODELS.values():
         weights = weights_of(model)
-        table.add_row(
+        is_here = weights is not None and is_present(weights, weights_dir(settings))
+        dense = f"{model.dimensions} ({model.default_dimension})"
+        _print_row(
             model.name,
-            str(model.dimensions) or "sparse only",
-            str(model.default_dimension or "-"),
+            weights.name if weights else "nothing yet",
+            "yes" if is_here else "no",
             f"{model.max_input_tokens:,}",
-            weights.name if weights else f"nothing yet: takes {_takes(model)}",
-            "yes" if weights and is_present(weights, weights_dir(settings)) else "no",
+            dense if model.default_dimension else "sparse only",
         )
-    Console().print(table)
     typer.echo(
-        "These are contracts. The weights that serve them here are open ones, not those of the "
-        "hosted models of the same name: vectors of the two do not mix."
+        "\nThese are contracts. The weights that serve them here are open ones, not those of the "
+        "hosted models of the same name: vectors of the two do not mix. A model that nothing "
+        "serves yet takes images, for which no weights are in the catalogue."
     )
+
+
+def _print_row(model: str, weights: str, here: str, tokens: str, dimensions: str) -> None:
+    typer.echo(f"{model:<45} {weights:<17} {here:<5} {tokens:>7}  {dimensions}")
 
 
 def print_model(name: str, settings: Settings) -> None:
