@@ -155,7 +155,7 @@ def aisearch_router(
     return router
 
 
-def _remember_workspace(request: Request, workspace: Workspace) -> None:
+async def _remember_workspace(request: Request, workspace: Workspace) -> None:
     request.state.workspace = workspace
 
 
