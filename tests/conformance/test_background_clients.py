@@ -268,6 +268,8 @@ def test_jobs_of_the_newer_client(native: dashscope.Client, tmp_path: Path) -> N
     [
         (MODEL, "http://169.254.169.254/latest/meta-data", "InvalidURL"),
         (MODEL, "file:///etc/passwd", "InvalidURL"),
+        (MODEL, "http://[", "InvalidURL"),
+        (MODEL, "oss://a\0b", "InvalidURL"),
         (MODEL, "oss://dashscope-instant/../../in.txt", "InvalidURL"),
         ("text-embedding-v4", "http://x/in.txt", "AccessDenied"),
         ("gpt", "http://x/in.txt", "InvalidParameter"),

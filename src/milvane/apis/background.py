@@ -41,7 +41,12 @@ def join_background(app: FastAPI, background: Background, settings: ApisSettings
     app.include_router(
         uploads_router(files, max_file_bytes=background.max_file_bytes, clock=background.clock)
     )
-    return TextTasks(files, jobs, reads_nests=settings.nested_parameters)
+    return TextTasks(
+        files,
+        jobs,
+        origins=settings.task_input_origins,
+        reads_nests=settings.nested_parameters,
+    )
 
 
 def upload_limits(background: Background | None) -> Mapping[str, int]:

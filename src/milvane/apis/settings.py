@@ -35,3 +35,8 @@ class ApisSettings(Section):
         description="Hold AI Search services to their published requests per second: 10 for the "
         "multimodal ones, 50 for the others, each service on its own, in this process.",
     )
+    task_input_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins that input files of asynchronous tasks may be fetched from, such as "
+        "`https://files.example.com`; none takes only files that were uploaded to this server.",
+    )

@@ -1,7 +1,7 @@
 """The asynchronous tasks of the native dialect: submit, look, list, cancel, fetch results."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from types import MappingProxyType
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
 from milvane.apis.dashscope.errors import Refused
+from milvane.apis.dashscope.fetching import InputFetcher
 from milvane.apis.dashscope.tasks_parsing import parse_task_body
 from milvane.apis.dashscope.tasks_wire import (
     CancelAnswer,
@@ -55,7 +56,9 @@ STATUSES: Mapping[JobState, TaskStatus] = MappingProxyType(
 class TextTasks:
     """Takes requests to embed that carry `X-DashScope-Async: enable`."""
 
-    def __init__(self, files: Files, jobs: Jobs, *, reads_nests: bool) -> None:
+    def __init__(
+        self, files: Files, jobs: Jobs, *, origins: Sequence[str] = (), reads_nests: bool
+    ) -> None:
         """
         Join the parts.
 
@@ -64,10 +67,13 @@ class TextTasks:
 
             jobs: Who embeds them.
 
+            origins: Where input files may be fetched from, beside this server.
+
             reads_nests: Whether parameters count also where clients nest them by mistake.
         """
         self._files = files
         self._jobs = jobs
+        self._fetcher = InputFetcher(files, origins, max_file_bytes=MAX_FILE_BYTES)
         self._reads_nests = reads_nests
 
     async def submit(self, request: Request, content: bytes) -> Response:
@@ -83,7 +89,7 @@ class TextTasks:
             raise PermissionDenied("Current user api does not support asynchronous calls.")
         if weights_of(model) is None:
             raise ModelNotServed(f"nothing here serves {model.name}")
-        file = await find_input(self._files, body.input.url)
+        file = await find_input(self._files, self._fetcher, body.input.url)
         if file.size_bytes > MAX_FILE_BYTES:
             raise Refused(
                 f"The file has more than {MAX_FILE_BYTES} bytes.", code="InvalidFile.TooLarge"

@@ -16,6 +16,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from milvane.apis.dashscope.errors import Refused
+from milvane.apis.dashscope.fetching import InputFetcher
 from milvane.apis.dashscope.tasks_wire import (
     UploadAnswer,
     UploadedFile,
@@ -119,9 +120,9 @@ def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRou
     return router
 
 
-async def find_input(files: Files, url: str) -> StoredFile:
+async def find_input(files: Files, fetcher: InputFetcher, url: str) -> StoredFile:
     """
-    Find the file that an address names.
+    Find the file that an address names, or fetch it if its origin is trusted.
 
     The host is not looked at: an id or a key that exists cannot be guessed, so whoever names one
     has it from this server, whatever name the server has on the way there.
@@ -129,17 +130,25 @@ async def find_input(files: Files, url: str) -> StoredFile:
     Raises:
         Refused: If the address is not one of a file that is here.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Refused(
+            f"The provided URL does not appear to be valid. ({error})", code="InvalidURL"
+        ) from error
     try:
         if parts.scheme == "oss":
             return await _find_key(files, url.removeprefix("oss://"))
         match = _OWN_PATH.fullmatch(parts.path) if parts.scheme in ("http", "https") else None
         file_id = parse_file_id(match[1] if match else url)
         if not file_id:
+            if fetcher.may_fetch(url):
+                return await fetcher.fetch(url)
             raise Refused(
                 "The provided URL does not appear to be valid. Ensure it is correctly formatted. "
-                "(This server fetches nothing from elsewhere: upload the file to it, with POST "
-                "/api/v1/files, and give the URL or the id that it answers with.)",
+                "(This server fetches nothing from there: upload the file to it, with POST "
+                "/api/v1/files, and give the URL or the id that it answers with, or have the "
+                "operator name the origin in apis.task_input_origins.)",
                 code="InvalidURL",
             )
         return await files.find(file_id)
