@@ -12,7 +12,7 @@ import dashscope
 import httpx
 import openai
 import pytest
-from dashscope.v2.errors import DashScopeError
+from dashscope.v2.errors import DashScopeError, NotFoundError
 
 from offices import served_office
 
@@ -261,6 +261,19 @@ def test_jobs_of_the_newer_client(native: dashscope.Client, tmp_path: Path) -> N
     failing = native.embeddings.jobs.create(model=MODEL, file_url=wrong)
     with pytest.raises(DashScopeError, match="File type should be txt"):
         native.embeddings.jobs.wait(failing, poll_interval=0.05)
+
+
+def test_files_of_the_newer_client(native: dashscope.Client, tmp_path: Path) -> None:
+    """Upload, look, list and delete with the newer client; what is gone is not found."""
+    file_id = text_file(native, tmp_path, "a\nb\n")
+    file = native.files.get(file_id=file_id)
+    assert (file.file_id, file.name, file.size) == (file_id, "in.txt", 4)
+    listed = native.files.list(page_no=1, page_size=2)
+    assert listed.files[0].file_id == file_id
+    assert listed.total_count >= len(listed.files)
+    assert native.files.delete(file_id=file_id).deleted
+    with pytest.raises(NotFoundError):
+        native.files.get(file_id=file_id)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from milvane.apis.dashscope.files import files_router as native_files_router
 from milvane.apis.dashscope.tasks import TextTasks, tasks_router
 from milvane.apis.dashscope.uploads import PREFIX, uploads_router
 from milvane.apis.multipart import FRAMING_BYTES
@@ -38,6 +39,7 @@ def join_background(app: FastAPI, background: Background, settings: ApisSettings
         app.include_router(files_router(files), prefix=prefix)
         app.include_router(batches_router(files, jobs), prefix=prefix)
     app.include_router(tasks_router(files, jobs))
+    app.include_router(native_files_router(files))
     app.include_router(
         uploads_router(files, max_file_bytes=background.max_file_bytes, clock=background.clock)
     )

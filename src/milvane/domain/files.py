@@ -51,6 +51,8 @@ class FileQuery:
     limit: int
     after: FileId | None = None
     """The last file already seen; none to start."""
+    offset: int = 0
+    """Further files to pass over."""
     purposes: frozenset[FilePurpose] = frozenset(FilePurpose)
 
 
@@ -60,6 +62,8 @@ class FilePage:
 
     files: tuple[StoredFile, ...]
     has_more: bool
+    total: int
+    """Of all pages."""
 
 
 def parse_file_id(text: str) -> FileId | None:

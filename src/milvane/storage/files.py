@@ -436,10 +436,12 @@ def _file_of(row: Row[Any]) -> StoredFile:
 def _list(
     query: FileQuery, after: StoredFile | None, now: datetime, connection: Connection
 ) -> FilePage:
-    listed = select(FILES).where(
+    conditions = [
         FILES.c.purpose.in_([purpose.value for purpose in query.purposes]),
         or_(FILES.c.expires_at.is_(None), FILES.c.expires_at > now),
-    )
+    ]
+    total = connection.execute(select(func.count()).select_from(FILES).where(*conditions)).scalar()
+    listed = select(FILES).where(*conditions)
     if after is not None:
         created_at = FILES.c.created_at
         listed = listed.where(
@@ -448,9 +450,10 @@ def _list(
                 and_(created_at == after.created_at, FILES.c.id < after.id),
             )
         )
-    listed = listed.order_by(FILES.c.created_at.desc(), FILES.c.id.desc()).limit(query.limit + 1)
-    files = _files_of(connection.execute(listed))
-    return FilePage(files[: query.limit], has_more=len(files) > query.limit)
+    listed = listed.order_by(FILES.c.created_at.desc(), FILES.c.id.desc())
+    rows = connection.execute(listed.offset(query.offset).limit(query.limit + 1))
+    files = _files_of(rows)
+    return FilePage(files[: query.limit], has_more=len(files) > query.limit, total=total or 0)
 
 
 def _files_of(rows: Iterable[Row[Any]]) -> tuple[StoredFile, ...]:

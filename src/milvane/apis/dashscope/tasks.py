@@ -218,8 +218,7 @@ def parse_query(parameters: Mapping[str, str]) -> tuple[JobQuery, int]:
     Raises:
         InvalidInput: If a parameter makes no sense.
     """
-    page_no = _number(parameters, "page_no", default=1, largest=1_000_000)
-    size = _number(parameters, "page_size", default=10, largest=MAX_PAGE_SIZE)
+    page_no, size = parse_page(parameters)
     query = JobQuery(
         kind=JobKind.TEXT_TASK,
         limit=size,
@@ -230,6 +229,25 @@ def parse_query(parameters: Mapping[str, str]) -> tuple[JobQuery, int]:
         created_before=_instant_of(parameters, "end_time"),
     )
     return query, page_no
+
+
+def parse_page(parameters: Mapping[str, str]) -> tuple[int, int]:
+    """
+    Read which page of a list is asked for.
+
+    Returns:
+        Its number from 1, and how many entries a page has.
+
+    Raises:
+        InvalidInput: If one of them makes no sense.
+    """
+    page_no = _number(parameters, "page_no", default=1, largest=1_000_000)
+    return page_no, _number(parameters, "page_size", default=10, largest=MAX_PAGE_SIZE)
+
+
+def shown_time(instant: datetime) -> str:
+    """Write an instant as the dialect does, in UTC."""
+    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03}"
 
 
 def _states_of(status: str) -> frozenset[JobState]:
@@ -263,6 +281,4 @@ def _milliseconds(instant: datetime | None) -> int | None:
 
 
 def _shown(instant: datetime | None) -> str | None:
-    if instant is None:
-        return None
-    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03}"
+    return None if instant is None else shown_time(instant)

@@ -146,3 +146,44 @@ class UploadAnswer(BaseModel):
 
     request_id: str
     data: UploadedFiles
+
+
+class ListedFile(BaseModel):
+    """A file of this server."""
+
+    file_id: str
+    name: str
+    purpose: str
+    size: int
+    upload_time: str
+    url: str
+
+
+class FileAnswer(BaseModel):
+    """One file."""
+
+    request_id: str
+    data: ListedFile
+
+
+class FilePageAnswer(BaseModel):
+    """Some of the files, newest first."""
+
+    files: list[ListedFile]
+    page_no: int
+    page_size: int
+    total: int
+
+
+class FileListAnswer(BaseModel):
+    """Files, newest first."""
+
+    request_id: str
+    data: FilePageAnswer
+
+
+class DeletedAnswer(BaseModel):
+    """A file that is gone."""
+
+    request_id: str
+    data: dict[str, bool] = {"deleted": True}
