@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # insert, beside reads that then miss rows.
     os.environ["MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"] = _NEVER_BYTES
     os.environ["MILVUS_LITE_WAL_SIZE_LIMIT_BYTES"] = _NEVER_BYTES
-    from milvane.instances.lite.server import serve  # imports Milvus Lite
+    # Threads of one search would wait, spinning, for cores that other searches use.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from milvane.instances.lite.server import serve  # imports Milvus Lite and numpy
 
     try:
         asyncio.run(serve(options.data_dir, options.socket, options.settings))

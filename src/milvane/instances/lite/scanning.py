@@ -96,7 +96,13 @@ class ScanIndex:
 
     def _rough_distances(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute what orders rows as their distance does, up to rounding."""
-        products: NDArray[np.float32] = (queries - self._middle) @ self._compared.T
+        shifted = queries - self._middle
+        # One query at a time needs half the time of a product of matrices.
+        products: NDArray[np.float32] = (
+            (self._compared @ shifted[0])[np.newaxis]
+            if len(shifted) == 1
+            else shifted @ self._compared.T
+        )
         if self.metric == "IP":
             return -products
         if self.metric == "L2":
