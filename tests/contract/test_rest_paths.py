@@ -20,6 +20,7 @@ from milvane.gateway.errors import reply_type
 from milvane.gateway.rest_v2.app import RestApp
 from milvane.gateway.rest_v2.paths import PATHS, PREFIX, REFUSED
 from milvane.gateway.rpcs.services import Services
+from milvane.gateway.settings import Compat
 from milvane.instances.upstream import UpstreamStatus
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.embedding import EmbeddingService
@@ -132,7 +133,7 @@ class Bench:
         return await self.http.post(PREFIX + path, json=body, headers=given)
 
 
-def an_app(upstream: Remembering, access: AccessSettings) -> RestApp:
+def an_app(upstream: Remembering, access: AccessSettings, compat: Compat = "2.6") -> RestApp:
     """Build the application."""
     services = Services(
         embedding=EmbeddingService({ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings()),
@@ -140,7 +141,7 @@ def an_app(upstream: Remembering, access: AccessSettings) -> RestApp:
         next_revision=iter(range(1, 1000)).__next__,
     )
     dispatcher = Dispatcher(upstream, services, Authenticator(access))
-    return RestApp(dispatcher, max_body_bytes=MAX_BODY_BYTES)
+    return RestApp(dispatcher, max_body_bytes=MAX_BODY_BYTES, compat=compat)
 
 
 @pytest.fixture
@@ -244,6 +245,34 @@ async def test_who_is_not_known_is_not_served(
     assert reply.status_code == (200 if is_known else 401)
     assert reply.json()["code"] == (0 if is_known else 1800)
     assert bool(bench.upstream.calls) is is_known
+
+
+@pytest.mark.parametrize("bench", [ALICE], indirect=True)
+async def test_body_of_who_is_not_known_is_not_read(bench: Bench) -> None:
+    """However large it is, it is not taken in."""
+    read: list[int] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(5):
+            read.append(number)
+            yield b"x"
+
+    reply = await bench.http.post(f"{PREFIX}databases/list", content=pieces())
+    assert (reply.status_code, read) == (401, [])
+
+
+@pytest.mark.parametrize(("compat", "code"), [("2.6", 65535), ("3.0", 1100)])
+async def test_own_refusal_has_the_code_of_the_version(compat: str, code: int) -> None:
+    """As gRPC clients get it."""
+    upstream = Remembering()
+    app = an_app(upstream, AccessSettings(), compat)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://test"
+    ) as http:
+        body = {"collectionName": "articles", "properties": {"milvane.functions": "{}"}}
+        reply = await http.post(f"{PREFIX}collections/alter_properties", json=body)
+    assert reply.json()["code"] == code
+    assert not upstream.calls
 
 
 @pytest.mark.parametrize(

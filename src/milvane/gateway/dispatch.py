@@ -36,6 +36,15 @@ class Dispatcher:
         self._services = services
         self._authenticator = authenticator
 
+    def admit(self, metadata: Metadata) -> None:
+        """
+        Check who asks; `answer` does it as well.
+
+        Raises:
+            Unauthenticated: If they may not use the server.
+        """
+        self._authenticator.check_token(read_token(metadata))
+
     async def answer(
         self,
         method: str,
@@ -64,7 +73,7 @@ class Dispatcher:
             UpstreamStatus: If the upstream ended it with a gRPC status.
         """
         # Before anything is decoded, looked up or embedded: who is not known costs nothing.
-        self._authenticator.check_token(read_token(metadata))
+        self.admit(metadata)
         call = Call(method, request, metadata, self._upstream, time_left_s)
         name = short_name(method)
         rewrite = REWRITTEN.get(name)
@@ -85,7 +94,7 @@ class Dispatcher:
         time_left_s: Callable[[], float | None],
     ) -> AsyncIterator[bytes]:
         """Pass a streaming RPC on; raises as `answer` does."""
-        self._authenticator.check_token(read_token(metadata))
+        self.admit(metadata)
         replies = self._upstream.open_stream(
             method, requests, metadata=metadata, timeout_s=time_left_s()
         )

@@ -27,7 +27,7 @@ from milvane.gateway.rest_v2.path import Answer, Path
 from milvane.gateway.rest_v2.paths import PATHS, PREFIX, REFUSED
 from milvane.gateway.rest_v2.session import Session, choose_database, read_metadata
 from milvane.gateway.rest_v2.wire import Body
-from milvane.gateway.settings import GatewaySettings
+from milvane.gateway.settings import Compat, GatewaySettings
 from milvane.instances.upstream import UpstreamStatus
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,9 @@ class _Gone(Exception):
 class RestApp:
     """Answers `POST /v2/vectordb/...`."""
 
-    def __init__(self, dispatcher: Dispatcher, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, *, max_body_bytes: int, compat: Compat = "2.6"
+    ) -> None:
         """
         Describe the application.
 
@@ -57,8 +59,11 @@ class RestApp:
             dispatcher: What gRPC calls go to as well.
 
             max_body_bytes: Largest body; a larger one is refused as it arrives.
+
+            compat: Which version of Milvus the error codes are of.
         """
         self._dispatcher = dispatcher
+        self._compat: Compat = compat
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -85,6 +90,8 @@ class RestApp:
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
         try:
+            # Who is not known does not get to send us a body.
+            self._dispatcher.admit(read_metadata(headers, ""))
             body = await self._read(headers, receive)
             given = _parse(_path(name), body)
             session = self._session(headers, given)
@@ -94,7 +101,7 @@ class RestApp:
         except UpstreamStatus as error:
             raise from_upstream(error) from error
         except ServiceError as error:
-            raise from_service(error) from error
+            raise from_service(error, self._compat) from error
         except Exception as error:  # the one catch-all of this front door: a defect ends one call
             logger.exception("unexpected failure in %s", name)
             raise Refusal(UNEXPECTED, "internal error; see the log") from error
@@ -137,7 +144,7 @@ class RestApp:
 
 def create_rest_app(dispatcher: Dispatcher, settings: GatewaySettings) -> RestApp:
     """Build the application."""
-    return RestApp(dispatcher, max_body_bytes=settings.max_rest_body_bytes)
+    return RestApp(dispatcher, max_body_bytes=settings.max_rest_body_bytes, compat=settings.compat)
 
 
 def _path(name: str) -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from milvane.domain.errors import ErrorKind, ServiceError
-from milvane.gateway.errors import TABLE
+from milvane.gateway.errors import to_status
+from milvane.gateway.settings import Compat
 
 if TYPE_CHECKING:
     from milvane.instances.upstream import UpstreamStatus
@@ -73,11 +74,11 @@ def invalid_text(why: str, *, expected: object = None, actual: object = None) ->
     return f"{why}: invalid parameter[expected={expected}][actual={actual}]"
 
 
-def from_service(error: ServiceError) -> Refusal:
-    """Tell a failure of our own."""
+def from_service(error: ServiceError, compat: Compat) -> Refusal:
+    """Tell a failure of our own, with the codes of that version of Milvus."""
     if error.kind is ErrorKind.UNAUTHENTICATED:
         return Refusal(NOT_AUTHENTICATED, f"user hasn't authenticated: {error.message}")
-    return Refusal(TABLE[error.kind].code, error.message)
+    return Refusal(to_status(error, compat).code, error.message)
 
 
 def from_upstream(error: UpstreamStatus) -> Refusal:
