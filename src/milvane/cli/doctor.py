@@ -52,6 +52,7 @@ def examine(effective: Effective) -> Report:
     _examine_weights(effective, report)
     _examine_providers(effective, report)
     _examine_data(effective, report)
+    _examine_collections(effective.settings.server.data_dir.resolve(), report)
     _examine_ports(effective, report)
     return report
 
@@ -119,6 +120,26 @@ def _examine_data(effective: Effective, report: Report) -> None:
         report.state.append(("data directory", f"{folder}, {size / 1e6:.1f} MB"))
         report.state.append(("in use", "by a running server" if _is_locked(folder) else "no"))
     _examine_disk(folder, report)
+
+
+def _examine_collections(folder: Path, report: Report) -> None:
+    if not folder.is_dir():
+        return
+    if _is_locked(folder):
+        report.state.append(("collections", "not compared while a server runs; its log says"))
+        return
+    from milvane.instances.lite.audit_files import examine as compare_files
+    from milvane.instances.lite.repair_files import plan_directory
+
+    examined = compare_files(folder)
+    findings = [finding.message for each in examined.values() for finding in each.findings]
+    shown = f"{len(examined)}, {len(findings) or 'nothing'} to say about what they hold"
+    report.state.append(("collections", shown))
+    report.problems += findings
+    report.problems += [
+        f"{step.path}: {step.reason}; `milvane doctor --repair` would {step.action.value}"
+        for step in plan_directory(folder)
+    ]
 
 
 def _is_locked(folder: Path) -> bool:

@@ -54,6 +54,19 @@ MilvusYamlOption = Annotated[
 ]
 
 
+RepairOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Repair the embedded engine's files, with copies of all that is changed; no server "
+        "may run.",
+    ),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Accept that what is lost is lost, when repairing.")
+]
+
+
 def main() -> None:
     """Run the command line; failures that a person can cure are told in one paragraph."""
     try:
@@ -95,13 +108,27 @@ def serve(
     sys.exit(serve_until_stopped(load_settings(flags, file=config).settings))
 
 
-@app.command(epilog="Examples:\n\n`milvane doctor`\n\n`milvane doctor --config milvane.toml`")
-def doctor(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+@app.command(
+    epilog="Examples:\n\n`milvane doctor`\n\n`milvane doctor --config milvane.toml`\n\n"
+    "`milvane doctor --repair --data-dir /srv/milvane`"
+)
+def doctor(
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    repair: RepairOption = False,  # noqa: FBT002 - an option of the command line
+    yes: YesOption = False,  # noqa: FBT002 - an option of the command line
+) -> None:
     """Print effective settings with their source, versions, state of the data, what is wrong."""
     from milvane.cli.doctor import examine, print_report
     from milvane.settings import load_settings
 
-    report = examine(load_settings(_server_flags(data_dir=data_dir), file=config))
+    effective = load_settings(_server_flags(data_dir=data_dir), file=config)
+    if repair:
+        from milvane.cli.repair import repair_and_report
+
+        folder = effective.settings.server.data_dir.resolve()
+        sys.exit(repair_and_report(folder, has_consent=yes))
+    report = examine(effective)
     print_report(report)
     sys.exit(1 if report.problems else 0)
 

@@ -189,7 +189,9 @@ def _look_at_files(evidence: Evidence) -> list[Finding]:
                 Difference.FALLBACK,
                 evidence,
                 0,
-                f"its manifest is not readable, and the one before it is used: {_REPAIR}",
+                f"its manifest is not readable, and the one before it is used: {_REPAIR}"
+                if evidence.manifest_version
+                else f"it has no manifest that is readable: {_RESTORE}",
             )
         )
     findings += [

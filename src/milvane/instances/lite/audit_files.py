@@ -34,7 +34,6 @@ from milvane.instances.lite.recovery import (
 MANIFESTS = ("manifest.json", "manifest.json.prev")
 """In the order in which Milvus Lite trusts them."""
 
-_EMPTY: dict[str, Any] = {"version": 0, "current_seq": 0, "partitions": {}}
 _logger = logging.getLogger(__name__)
 
 
@@ -96,7 +95,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
             continue
         if isinstance(manifest, dict) and isinstance(manifest.get("partitions"), dict):
             return manifest, name != MANIFESTS[0]
-    return _EMPTY, any((folder / name).exists() for name in MANIFESTS)
+    empty: dict[str, Any] = {"version": 0, "current_seq": 0, "partitions": {}}
+    return empty, any((folder / name).exists() for name in MANIFESTS)
 
 
 def needed_logs(folder: Path, manifest: dict[str, Any]) -> list[LogFile]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from milvus_lite.db import MilvusLite
 from milvus_lite.search.filter.cache import LRUCache
 
-from milvane.instances.lite import audit_files, checkpoint, recovery, search, upkeep
+from milvane.instances.lite import audit_files, checkpoint, recovery, repair_files, search, upkeep
 from milvane.instances.lite.audit import open_account
 from milvane.instances.lite.audit_ledger import (
     Ledger,
@@ -93,6 +93,9 @@ class Engine:
         recovery.recover(data_dir)
         self._examined = audit_files.examine(data_dir)
         audit_files.report(self._examined.values())
+        kept = repair_files.keep_unnamed_files(data_dir, self._examined.values())
+        if kept is not None:
+            _logger.error("files that no manifest names are kept in %s", kept)
         upkeep.scan_instead_of_brute_force()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
