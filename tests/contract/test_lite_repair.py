@@ -215,7 +215,6 @@ async def test_directory_in_use_is_not_repaired(tmp_path: Path) -> None:
 
 def test_doctor_says_what_is_wrong_and_repairs_it(killed: Path, tmp_path: Path) -> None:
     """The command names the damage, plans, repairs, and says where the copies are."""
-
     command = [sys.executable, "-m", "milvane.cli", "doctor", "--data-dir", tmp_path / "data"]
 
     def doctor(*arguments: str) -> tuple[int, str]:
