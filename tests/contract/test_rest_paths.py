@@ -70,6 +70,7 @@ class Remembering:
     calls: list[tuple[str, bytes]] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     timeouts: list[float | None] = field(default_factory=list)
+    replies: dict[str, bytes] = field(default_factory=dict)
     refusal: UpstreamStatus | None = None
     holding: bool = False
     held: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,6 +93,8 @@ class Remembering:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
+        if name in self.replies:
+            return self.replies[name]
         if name == "DescribeCollection":
             return articles().SerializeToString()
         if name == "GetLoadState":
@@ -300,6 +303,17 @@ async def test_patience_of_the_client_is_passed_on(bench: Bench) -> None:
     first, second = bench.upstream.timeouts
     assert first == pytest.approx(5, abs=1)
     assert second is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 32, 33, 1000])
+async def test_answer_of_any_length_is_whole(bench: Bench, count: int) -> None:
+    """Every row is there once, in order."""
+    reply = milvus_pb2.QueryResults()
+    column = reply.fields_data.add(field_name="id", type=schema_pb2.DataType.Int64)
+    column.scalars.long_data.data.extend(range(count))
+    bench.upstream.replies["Query"] = reply.SerializeToString()
+    answer = (await bench.post("entities/query", {"collectionName": "articles"})).json()
+    assert answer == {"code": 0, "data": [{"id": number} for number in range(count)], "cost": 0}
 
 
 async def test_large_body_is_refused_as_it_arrives(bench: Bench) -> None:
