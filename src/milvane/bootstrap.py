@@ -93,6 +93,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     weighers: dict[WeightsName, TermWeigher] = {}
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
     condition = Condition()
+    authenticator = Authenticator(settings.access)
     async with AsyncExitStack() as stack:
         workshop = await _open_workshop(stack, embedding, settings)
         worker = JobWorker(workshop)
@@ -104,6 +105,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                     settings.apis,
                     condition.readiness,
                     background=_background(workshop, worker, settings),
+                    authenticator=authenticator,
                 ),
                 host=server.host,
                 port=server.http_port,
@@ -131,7 +133,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                     next_revision=next_revision,
                     providers=providers,
                 ),
-                Authenticator(settings.access),
+                authenticator,
             )
             gateway = await stack.enter_async_context(
                 _milvus_port(
@@ -156,12 +158,13 @@ async def _open_workshop(
     """Open what files and jobs are kept in."""
     data_dir = settings.server.data_dir
     database = await stack.enter_async_context(Database(settings.storage, data_dir))
-    files = FileStore(database, data_dir / "files", settings.storage)
+    folder = settings.storage.files_dir or data_dir / "files"
+    files = FileStore(database, folder, settings.storage)
     await files.prepare()
     return Workshop(
         database=database,
         files=files,
-        parts=Parts(data_dir / "files" / "parts"),
+        parts=Parts(folder / "parts"),
         formats={
             JobKind.BATCH: BatchLines(max_inputs=settings.apis.max_inputs),
             JobKind.TEXT_TASK: TextLines(),

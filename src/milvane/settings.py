@@ -56,24 +56,14 @@ class ServerSettings(Section):
     )
     allow_unauthenticated_network: bool = Field(
         default=False,
-        description="Listen on an address that other machines reach, although nobody is asked for "
-        "a key. Only behind a proxy that authenticates.",
+        description="Listen on an address that other machines reach without asking anybody for a "
+        "key. Only behind a proxy that authenticates.",
     )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="Least severe log lines that are written.",
     )
-
-    @model_validator(mode="after")
-    def _network_is_asked_for(self) -> Self:
-        if not self.allow_unauthenticated_network and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} can be reached from other machines, and requests need no key "
-                "yet: use 127.0.0.1, or set server.allow_unauthenticated_network = true behind a "
-                "proxy that authenticates"
-            )
-        return self
 
 
 def is_loopback(host: str) -> bool:
@@ -108,6 +98,18 @@ class Settings(BaseSettings):
     lite: LiteSettings = LiteSettings()
     instances: tuple[InstanceSettings, ...] = (InstanceSettings(),)
     """Milvus endpoints that are served, each on a port of its own."""
+
+    @model_validator(mode="after")
+    def _network_is_asked_for(self) -> Self:
+        server = self.server
+        is_private = is_loopback(server.host) or not self.access.is_open
+        if not is_private and not server.allow_unauthenticated_network:
+            raise ValueError(
+                f"host {server.host!r} can be reached from other machines, and nobody is asked for "
+                "a key: name who may use it in access.users or access.api_keys, use 127.0.0.1, or "
+                "set server.allow_unauthenticated_network = true behind a proxy that authenticates"
+            )
+        return self
 
     @model_validator(mode="after")
     def _instances_fit_together(self) -> Self:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from milvane.apis.aisearch.routes import aisearch_router
+from milvane.apis.authentication import KeyCheck
 from milvane.apis.background import Background, join_background, upload_limits
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import dashscope_router
@@ -20,6 +21,7 @@ from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import ModelNotServed, ServiceError
+from milvane.serving.access import EVERYONE, Authenticator
 from milvane.serving.embedding import EmbeddingService
 
 LOG = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ def create_app(
     *,
     tasks: AsyncTasks | None = None,
     background: Background | None = None,
+    authenticator: Authenticator = EVERYONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -48,6 +51,8 @@ def create_app(
 
         background: Keeps files and runs jobs; none to offer neither.
 
+        authenticator: Says who may call; everyone if not given.
+
         clock: Says the time in seconds, for rates; never goes back.
 
     Returns:
@@ -62,6 +67,7 @@ def create_app(
         middleware=[
             Middleware(RequestIds),
             Middleware(LastResort, answer=answer_unexpected),
+            Middleware(KeyCheck, authenticator=authenticator),
             Middleware(
                 BodyCap,
                 max_body_bytes=settings.max_body_bytes,
