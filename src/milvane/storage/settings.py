@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from milvane.sections import Section
@@ -14,6 +16,11 @@ class StorageSettings(Section):
         default=None,
         description="SQL database: postgresql+psycopg://user:password@host/name, with the extra "
         "`postgres`; milvane.db (SQLite) in the data directory if not given.",
+    )
+    files_dir: Path | None = Field(
+        default=None,
+        description="Folder of uploaded and produced files, shared by all servers on one database; "
+        "`files` in the data directory if not given.",
     )
     busy_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds to wait for another writer of the database."
