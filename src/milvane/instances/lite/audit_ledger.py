@@ -14,7 +14,8 @@ import mmap
 import struct
 import threading
 import zlib
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _CONTENT = struct.Struct("<8Q")  # generation, and the account's seven numbers
 _CHECK = struct.Struct("<I")
 _PLACE_BYTES = 128
 _FILE_BYTES = 2 * _PLACE_BYTES
+_numbers = attrgetter(*(each.name for each in fields(Account)))
 
 
 def read_account(folder: Path) -> Account | None:
@@ -133,7 +135,7 @@ class Ledger:
 
     def _write(self) -> None:
         self._generation += 1
-        packed = _CONTENT.pack(self._generation, *astuple(self._account))
+        packed = _CONTENT.pack(self._generation, *_numbers(self._account))
         start = self._generation % 2 * _PLACE_BYTES
         self._map[start : start + _CONTENT.size + _CHECK.size] = packed + _CHECK.pack(
             zlib.crc32(packed)
