@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
-
 from milvane.domain.errors import UpstreamRejected
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import CollectionNotFound
 from milvane.gateway.translate.functions import EmbeddingFunction, FunctionRecord
 from milvane.gateway.translate.rows import ALLOW_OUTPUTS_KEY
 from milvane.gateway.translate.schemas import restore_functions
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _NOT_FOUND_CODES = frozenset({4, 100})
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 from google.protobuf import message_factory
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.domain.errors import (
     Conflict,
@@ -24,6 +23,7 @@ from milvane.domain.errors import (
     ServiceError,
 )
 from milvane.gateway.settings import Compat
+from milvane.messages import common_pb2, milvus_pb2
 
 _LegacyCode = common_pb2.ErrorCode
 

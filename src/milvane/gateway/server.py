@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import grpc
-from pymilvus.grpc_gen import milvus_pb2
 from typing_extensions import Self
 
 from milvane.domain.errors import Conflict, Internal, ServiceError
@@ -19,6 +18,7 @@ from milvane.gateway.dispatch import Dispatcher, short_name
 from milvane.gateway.errors import TABLE, to_reply
 from milvane.gateway.settings import Compat, GatewaySettings
 from milvane.instances.upstream import UpstreamStatus
+from milvane.messages import milvus_pb2
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
-
 from milvane.domain.errors import ServiceError
 from milvane.gateway.rest_v2 import wire
 from milvane.gateway.rest_v2.failures import Refusal
@@ -22,6 +20,7 @@ from milvane.gateway.rest_v2.schemas import (
 )
 from milvane.gateway.rest_v2.session import Session, cost_of
 from milvane.instances.upstream import UpstreamStatus
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _LoadState = common_pb2.LoadState
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from pymilvus.grpc_gen import schema_pb2
 
 from milvane.gateway.rest_v2.failures import Refusal, bad_rows, invalid_text
 from milvane.gateway.rest_v2.values import (
@@ -27,6 +26,7 @@ from milvane.gateway.rest_v2.values import (
     type_name,
 )
 from milvane.gateway.translate.schemas import field_dimension
+from milvane.messages import schema_pb2
 
 DYNAMIC_FIELD = "$meta"
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pymilvus.grpc_gen import milvus_pb2
-
 from milvane.gateway.rest_v2 import wire
 from milvane.gateway.rest_v2.columns import to_columns
 from milvane.gateway.rest_v2.path import Answer, Path
@@ -21,6 +19,7 @@ from milvane.gateway.rest_v2.searching import (
     to_search,
 )
 from milvane.gateway.rest_v2.session import Session, cost_of
+from milvane.messages import milvus_pb2
 
 _ROWS_ON_THE_LOOP = 64
 """More rows than this are translated in a thread: other calls go on meanwhile."""

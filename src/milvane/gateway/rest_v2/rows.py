@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from pymilvus.grpc_gen import schema_pb2
 
 from milvane.gateway.rest_v2.columns import DYNAMIC_FIELD
 from milvane.gateway.rest_v2.values import VECTOR_TYPES, scalar_writer, write_sparse
+from milvane.messages import schema_pb2
 
 _DataType = schema_pb2.DataType
 _WIDTH_PER_COMPONENT = {

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.gateway.rest_v2.columns import DYNAMIC_FIELD
 from milvane.gateway.rest_v2.failures import Refusal, invalid, invalid_text
 from milvane.gateway.rest_v2.values import TEXT_TYPES, VECTOR_TYPES, Unreadable, read_scalar
 from milvane.gateway.rest_v2.wire import Creation, FieldWire, FunctionWire, IndexWire
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _DataType = schema_pb2.DataType
 _QUICK_TYPES = {"": _DataType.Int64, "int64": _DataType.Int64, "varchar": _DataType.VarChar}

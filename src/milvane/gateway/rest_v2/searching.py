@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.gateway.rest_v2.failures import Refusal, bad_key, invalid, missing, not_json
 from milvane.gateway.rest_v2.schemas import (
@@ -40,6 +39,7 @@ from milvane.gateway.rest_v2.wire import (
     SubSearch,
 )
 from milvane.gateway.translate.schemas import field_dimension
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _DataType = schema_pb2.DataType
 _PlaceholderType = common_pb2.PlaceholderType

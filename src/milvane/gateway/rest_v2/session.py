@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.gateway.calls import DEFAULT_DATABASE, SERVICE, Metadata
 from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.errors import reply_type
 from milvane.gateway.rest_v2.failures import Refusal
+from milvane.messages import common_pb2, milvus_pb2
 
 _NOT_FOUND_CODES = frozenset({4, 100})
 

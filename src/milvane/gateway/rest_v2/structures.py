@@ -5,14 +5,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
-
 from milvane.gateway.rest_v2 import wire
 from milvane.gateway.rest_v2.collections import row_count
 from milvane.gateway.rest_v2.failures import Refusal
 from milvane.gateway.rest_v2.path import Answer, Path, one_call
 from milvane.gateway.rest_v2.schemas import to_index, to_pairs, write_pairs
 from milvane.gateway.rest_v2.session import Session
+from milvane.messages import common_pb2, milvus_pb2
 
 _NO_INDEX_CODES = frozenset({25, 700})
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from pymilvus.grpc_gen import milvus_pb2
-
 from milvane.gateway.rest_v2 import wire
 from milvane.gateway.rest_v2.path import Answer, Path, one_call
 from milvane.gateway.rest_v2.session import Session, cost_of
+from milvane.messages import milvus_pb2
 
 _ADD, _REMOVE = (
     milvus_pb2.OperateUserRoleType.AddUserToRole,

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pymilvus.grpc_gen import schema_pb2
+
+from milvane.messages import schema_pb2
 
 _DataType = schema_pb2.DataType
 _INT_BITS = MappingProxyType(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from google.protobuf.message import DecodeError
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.calls import Call
@@ -16,6 +15,7 @@ from milvane.gateway.translate.schemas import (
     skips_runtime_check,
     strip_functions,
 )
+from milvane.messages import milvus_pb2, schema_pb2
 
 
 async def create_collection(call: Call, services: Services) -> bytes:

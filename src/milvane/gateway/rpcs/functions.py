@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
-
 from milvane.gateway.bindings import Description, describe
 from milvane.gateway.calls import Call
 from milvane.gateway.rpcs.services import Services, check_runs
 from milvane.gateway.translate.alterations import add_function, alter_function, drop_function
 from milvane.gateway.translate.functions import PROPERTY_KEY, FunctionRecord, encode_record
+from milvane.messages import common_pb2, milvus_pb2
 
 
 async def add_collection_function(call: Call, services: Services) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pymilvus.grpc_gen import milvus_pb2
-
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.rpcs.services import Services, compute, prepare_queries
 from milvane.gateway.translate.queries import read_text_queries, vector_placeholder
+from milvane.messages import milvus_pb2
 
 
 async def search(call: Call, services: Services) -> bytes:

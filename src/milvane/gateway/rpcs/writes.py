@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
-
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import SchemaMismatch
@@ -19,6 +17,7 @@ from milvane.gateway.translate.rows import (
     plan_embedding,
     vector_column,
 )
+from milvane.messages import milvus_pb2, schema_pb2
 
 logger = logging.getLogger(__name__)
 

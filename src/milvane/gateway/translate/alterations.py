@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pymilvus.grpc_gen import schema_pb2
-
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import FIRST_ID, EmbeddingFunction, FunctionRecord
 from milvane.gateway.translate.schemas import read_functions
+from milvane.messages import schema_pb2
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pymilvus.grpc_gen import schema_pb2
-
 from milvane.domain.errors import Internal
 from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
+from milvane.messages import schema_pb2
 
 PROPERTY_KEY = "milvane.functions"
 """The collection property that holds a `FunctionRecord`; clients neither see nor set it."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 from milvane.serving.ports import FieldVectors
 
 _ANNS_FIELD = "anns_field"

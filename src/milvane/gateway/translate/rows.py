@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
 from milvane.gateway.translate.schemas import field_dimension
+from milvane.messages import milvus_pb2, schema_pb2
 from milvane.serving.ports import FieldVectors
 
 ALLOW_OUTPUTS_KEY = "collection.function.allowInsertNonBM25FunctionOutputs"

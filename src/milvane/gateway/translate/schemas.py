@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
-
 from milvane.domain.catalogue import MODELS
 from milvane.domain.errors import (
     InvalidInput,
@@ -36,6 +34,7 @@ from milvane.gateway.translate.functions import (
     lowered,
     to_message,
 )
+from milvane.messages import milvus_pb2, schema_pb2
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
 
