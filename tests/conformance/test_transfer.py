@@ -156,7 +156,7 @@ def test_collections_travel_there_and_back_as_they_are(
     assert returned == arrived
     description = here.describe_collection("travels_now")
     assert {each["name"] for each in description["functions"]} == {"embed", "count"}
-    assert description["properties"]["collection.ttl.seconds"] == "0"
+    assert description["properties"] == {"collection.ttl.seconds": "0"}
     assert sorted(here.list_partitions("travels")) == ["_default", "other"]
     assert here.describe_index("travels", "dense")["index_type"] == "HNSW"
     (hits,) = here.search("travels", ["classical music"], anns_field="dense", limit=1)
@@ -190,3 +190,44 @@ def test_exported_folder_becomes_a_collection_again(
     again = milvane("import", "backup", "--to", bare_lite_uri, cwd=tmp_path)
     assert again.returncode == 1
     assert "has a collection exported already" in again.stderr
+
+
+def test_collections_of_every_kind_arrive(
+    server: MilvaneProcess, bare_lite_uri: str, tmp_path: Path
+) -> None:
+    """Databases, partition keys, keys made by the server, released and empty collections."""
+    here, there = MilvusClient(server.grpc_uri), MilvusClient(bare_lite_uri)
+    here.create_database("kinds")
+    here.use_database("kinds")
+    for name in ("keyed", "made", "released", "empty"):
+        schema = here.create_schema(auto_id=name == "made")
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("owner", DataType.VARCHAR, max_length=9, is_partition_key=name == "keyed")
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+        index = here.prepare_index_params()
+        index.add_index("vector", index_type="AUTOINDEX", metric_type="L2")
+        here.create_collection(name, schema=schema, index_params=index)
+        rows = [{"id": n, "owner": f"owner {n % 7}", "vector": [n, 1]} for n in range(20)]
+        if name == "made":
+            rows = [{key: row[key] for key in ("owner", "vector")} for row in rows]
+        if name != "empty":
+            here.insert(name, rows)
+    here.release_collection("released")
+    out = milvane(
+        *("migrate", "--from", server.grpc_uri, "--to", bare_lite_uri),
+        *("--collections", "kinds.*"),
+        cwd=tmp_path,
+    )
+    assert out.returncode == 0, out.stdout + out.stderr
+    there.use_database("kinds")
+    for name in ("keyed", "made", "empty"):
+        query = {"filter": "id > -1", "output_fields": ["id", "owner", "vector"]}
+        assert sorted(map(str, there.query(name, **query))) == sorted(
+            map(str, here.query(name, **query))
+        )
+        assert not there.describe_collection(name)["properties"].keys() & {"allow_insert_auto_id"}
+    for client in (here, there):
+        assert "NotLoad" in str(client.get_load_state("released")["state"])
+        client.load_collection("released")
+        assert client.query("released", output_fields=["count(*)"])[0]["count(*)"] == 20
+        client.close()

@@ -218,18 +218,20 @@ def opening_properties(collection: Collection) -> list[tuple[str, str]]:
     return [*opening, (ALLOW_IDS_KEY, "true")] if collection.makes_keys else opening
 
 
-def closing_of(collection: Collection) -> milvus_pb2.AlterCollectionRequest | None:
-    """Write the request that gives those properties back the values of the original."""
-    opened = [key for key, _ in opening_properties(collection)]
-    if not opened:
-        return None
+def closings_of(collection: Collection) -> list[milvus_pb2.AlterCollectionRequest]:
+    """Write the requests that give those properties back what they are at the source."""
     wanted = dict(collection.properties)
-    request = milvus_pb2.AlterCollectionRequest(collection_name=collection.key.name)
-    # Milvus takes either values or keys to delete in one request; what a property does without
-    # being there is what it does with "false".
-    for key in opened:
-        request.properties.add(key=key, value=wanted.get(key, "false"))
-    return request
+    requests = []
+    for key, opened in opening_properties(collection):
+        request = milvus_pb2.AlterCollectionRequest(collection_name=collection.key.name)
+        if key not in wanted:
+            request.delete_keys.append(key)
+        elif wanted[key] != opened:
+            request.properties.add(key=key, value=wanted[key])
+        else:
+            continue
+        requests.append(request)  # Milvus takes values or keys to delete, not both in one
+    return requests
 
 
 def _hidden(

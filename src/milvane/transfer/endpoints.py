@@ -17,7 +17,7 @@ from milvane.instances.lite.journal import CollectionKey
 from milvane.transfer.collections import (
     Collection,
     Index,
-    closing_of,
+    closings_of,
     creation_of,
     read_description,
 )
@@ -80,8 +80,7 @@ class MilvusPlace:
     def close(self) -> None:
         """Release what was loaded for reading alone, and close the connection."""
         for key in self._loaded_here:
-            request = milvus_pb2.ReleaseCollectionRequest(collection_name=key.name)
-            self._try("ReleaseCollection", request, key.database)
+            self._release(key)
         self._channel.close()
 
     @property
@@ -225,13 +224,14 @@ class MilvusPlace:
         for index in collection.indexes:
             if index.field not in there:
                 self._ask("CreateIndex", _index_request(key, index), key.database)
-        closing = closing_of(collection)
-        if closing is not None:
+        for closing in closings_of(collection):
             self._ask("AlterCollection", closing, key.database)
         self._make_aliases(collection)
         if collection.is_loaded:
             self._loaded_here.discard(key)
             self._load(key, for_reading=False)
+        else:
+            self._release(key)  # a new collection is loaded in some servers
 
     def digest(self, collection: Collection) -> Digest | None:
         """Read all rows back; see `Target`."""
@@ -327,6 +327,10 @@ class MilvusPlace:
             if time.monotonic() > deadline_s:
                 raise UpstreamUnavailable(f"{self.name} does not finish loading {key}")
             time.sleep(_LOAD_POLL_S)
+
+    def _release(self, key: CollectionKey) -> None:
+        request = milvus_pb2.ReleaseCollectionRequest(collection_name=key.name)
+        self._try("ReleaseCollection", request, key.database)
 
     def _try(self, rpc: str, request: Any, database: str) -> Any:
         """Make a call whose failure only means that there is nothing of the kind."""

@@ -12,7 +12,7 @@ from milvane.instances.lite.journal import CollectionKey
 from milvane.transfer.collections import (
     Collection,
     Index,
-    closing_of,
+    closings_of,
     creation_of,
     from_document,
     read_description,
@@ -103,22 +103,29 @@ def test_collection_for_milvus_alone_hides_functions_for_milvane_to_find() -> No
     assert again.schema.description == "on paper"
 
 
-@pytest.mark.parametrize(("value", "wanted"), [(None, "false"), ("true", "true")])
-def test_openness_ends_with_the_copy(value: str | None, wanted: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "set_to", "deleted"),
+    [(None, {}, [ALLOW_OUTPUTS_KEY]), ("false", {ALLOW_OUTPUTS_KEY: "false"}, [])],
+)
+def test_openness_ends_with_the_copy(
+    value: str | None, set_to: dict[str, str], deleted: list[str]
+) -> None:
     """Whether clients may bring vectors is in the end what it was at the source."""
     response = description()
     if value:
         response.properties.add(key=ALLOW_OUTPUTS_KEY, value=value)
-    closing = closing_of(read(response, is_milvane=True))
-    assert closing is not None
-    assert {pair.key: pair.value for pair in closing.properties} == {ALLOW_OUTPUTS_KEY: wanted}
+    (closing,) = closings_of(read(response, is_milvane=True))
+    assert {pair.key: pair.value for pair in closing.properties} == set_to
+    assert list(closing.delete_keys) == deleted
 
 
 def test_collection_without_functions_needs_no_opening() -> None:
-    """Nothing is changed where nothing has to be."""
+    """Nothing is changed where nothing has to be, or where it was open before."""
     response = description()
+    response.properties.add(key=ALLOW_OUTPUTS_KEY, value="true")
+    assert closings_of(read(response, is_milvane=True)) == []
     del response.schema.functions[:]
-    assert closing_of(read(response, is_milvane=True)) is None
+    assert closings_of(read(response, is_milvane=True)) == []
 
 
 def test_document_tells_everything() -> None:
