@@ -1,8 +1,8 @@
 """
 The composition root: builds every component, joins them, and takes them down in reverse.
 
-The only module that names everyone. Shutdown order follows from the stack: front doors stop taking
-calls first, then the engine drains, then the embedded Milvus Lite flushes and ends.
+The only module that names everyone. At the end the doors close first, then the jobs' worker, the
+engine and the embedded Milvus Lite end, which flushes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fastapi import FastAPI
 
 from milvane.apis.app import create_app
 from milvane.apis.background import Background
@@ -49,6 +52,8 @@ from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 Reason = Callable[[], str | None]
 """Says why a request would fail now; none if it would not."""
@@ -88,68 +93,95 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     Raises:
         ServiceError: If a part cannot start; the message names the cause and the cure.
     """
-    server = settings.server
     engines: dict[WeightsName, TextEngine] = {}
     weighers: dict[WeightsName, TermWeigher] = {}
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
-    condition = Condition()
     authenticator = Authenticator(settings.access)
-    async with AsyncExitStack() as stack:
-        workshop = await _open_workshop(stack, embedding, settings)
+    condition = Condition()
+    # The doors close first, whenever they were opened: what runs behind them may finish.
+    async with AsyncExitStack() as parts, AsyncExitStack() as doors:
+        workshop = await _open_workshop(parts, embedding, settings)
         worker = JobWorker(workshop)
+        app = create_app(
+            embedding,
+            settings.apis,
+            condition.readiness,
+            background=_background(workshop, worker, settings),
+            authenticator=authenticator,
+        )
         # The probes answer from here on: alive, and not ready yet.
-        http = await stack.enter_async_context(
-            HttpListener(
-                create_app(
-                    embedding,
-                    settings.apis,
-                    condition.readiness,
-                    background=_background(workshop, worker, settings),
-                    authenticator=authenticator,
-                ),
-                host=server.host,
-                port=server.http_port,
-                drain_timeout_s=settings.gateway.drain_timeout_s,
-            )
+        http = await doors.enter_async_context(_http_port(app, settings))
+        loading = _enter_beside(
+            parts, open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
-        engines[ALL_MINILM_L6_V2.name] = await stack.enter_async_context(
-            open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
+        providers = await parts.enter_async_context(
+            ProviderService(settings.providers, environment=provider_environment())
         )
+        upstreams = [
+            await _open_upstream(parts, instance, settings, condition)
+            for instance in settings.instances
+        ]
+        engines[ALL_MINILM_L6_V2.name] = await loading
         weighers[ALL_MINILM_L6_V2.name] = await asyncio.to_thread(
             read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings)
         )
         await _warm(engines.values())
-        providers = await stack.enter_async_context(
-            ProviderService(settings.providers, environment=provider_environment())
-        )
         ports = {}
-        for instance in settings.instances:
-            upstream = await _open_upstream(stack, instance, settings, condition)
-            dispatcher = Dispatcher(
-                upstream,
-                Services(
-                    embedding=embedding,
-                    bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
-                    next_revision=next_revision,
-                    providers=providers,
-                ),
-                authenticator,
+        for instance, upstream in zip(settings.instances, upstreams, strict=True):
+            services = Services(
+                embedding=embedding,
+                bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
+                next_revision=next_revision,
+                providers=providers,
             )
-            gateway = await stack.enter_async_context(
-                _milvus_port(
-                    dispatcher,
-                    settings,
-                    port=server.grpc_port if instance.grpc_port is None else instance.grpc_port,
-                )
-            )
-            ports[instance.name] = gateway.port
-        await stack.enter_async_context(worker)
+            dispatcher = Dispatcher(upstream, services, authenticator)
+            door = await doors.enter_async_context(_milvus_port(dispatcher, instance, settings))
+            ports[instance.name] = door.port
+        await parts.enter_async_context(worker)
         condition.starting = False
         try:
             yield Running(grpc_ports=ports, http_port=http.port)
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+def _enter_beside(
+    stack: AsyncExitStack, context: AbstractAsyncContextManager[_T]
+) -> asyncio.Future[_T]:
+    """Enter a context in a task of its own, so that others start meanwhile; left with `stack`."""
+    entered: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+    is_over = asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            async with context as value:
+                entered.set_result(value)
+                await is_over.wait()
+        except Exception as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+
+    holding = asyncio.create_task(hold(), name="start-beside")
+
+    async def end() -> None:
+        is_over.set()
+        await holding
+        if not entered.cancelled():
+            entered.exception()  # seen, also where another failure kept us from waiting for it
+
+    stack.push_async_callback(end)
+    return entered
+
+
+def _http_port(app: FastAPI, settings: Settings) -> HttpListener:
+    return HttpListener(
+        app,
+        host=settings.server.host,
+        port=settings.server.http_port,
+        drain_timeout_s=settings.gateway.drain_timeout_s,
+    )
 
 
 async def _open_workshop(
@@ -185,11 +217,12 @@ def _background(workshop: Workshop, worker: JobWorker, settings: Settings) -> Ba
 
 
 def _milvus_port(
-    dispatcher: Dispatcher, settings: Settings, *, port: int
+    dispatcher: Dispatcher, instance: InstanceSettings, settings: Settings
 ) -> AbstractAsyncContextManager[GatewayServer | SharedPort]:
     """Describe an instance's port: gRPC alone, or REST beside it."""
     handler = MilvusHandler(dispatcher, compat=settings.gateway.compat)
     host = settings.server.host
+    port = settings.server.grpc_port if instance.grpc_port is None else instance.grpc_port
     if not settings.gateway.rest:
         return GatewayServer(handler, settings.gateway, host=host, port=port)
     app = create_rest_app(dispatcher, settings.gateway)
