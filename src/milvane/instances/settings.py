@@ -11,7 +11,7 @@ class LiteSettings(Section):
     """The embedded Milvus Lite: when rows move to disk, and how long to wait for what."""
 
     flush_max_rows: int = Field(
-        default=250,
+        default=1_000,
         ge=1,
         description="Rows of a collection in memory at which they move to disk. Fewer keep "
         "searches short while rows come in, more keep bulk loads quick.",

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from milvus_lite.constants import ALL_PARTITIONS
-from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.delta_file import write_delta_file
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.wal import WAL, _cleanup_old_wals
 
 from milvane.instances.lite.audit_ledger import note_commit
+from milvane.instances.lite.files import write_rows
 from milvane.instances.lite.memory import QuickMemTable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def prepare(collection: Collection) -> Checkpoint | None:
     root = Path(collection.data_dir) / "partitions"
     segments = {}
     for partition, rows in _live_rows(memtable).items():
-        path = write_data_file(rows, str(root / partition), *sequence_range(rows))
+        path = write_rows(rows, str(root / partition), *sequence_range(rows))
         sync_file(root / partition / path)
         segments[partition, path] = Segment.load(
             str(root / partition / path), partition, collection.pk_field, collection._vector_name

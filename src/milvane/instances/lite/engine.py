@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from milvus_lite.db import MilvusLite
 from milvus_lite.search.filter.cache import LRUCache
 
-from milvane.instances.lite import audit_files, checkpoint, recovery, repair_files, search, upkeep
+from milvane.instances.lite import (
+    audit_files,
+    checkpoint,
+    intake,
+    recovery,
+    repair_files,
+    search,
+    upkeep,
+)
 from milvane.instances.lite.audit import open_account
 from milvane.instances.lite.audit_ledger import (
     Ledger,
@@ -99,7 +107,9 @@ class Engine:
         upkeep.scan_instead_of_brute_force()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
-        self._takes_over_searches = search.is_proved(version("milvus-lite"))
+        self._is_proved = search.is_proved(version("milvus-lite"))
+        if self._is_proved:
+            intake.take_over()
         self._synced_logs: dict[CollectionKey, frozenset[str]] = {}
         self._journal = Journal(data_dir)
 
@@ -293,7 +303,7 @@ class Engine:
         collection._wait_for_bg()  # what opening has begun by itself
         collection._memtable = QuickMemTable.from_rows_of(collection._memtable)
         upkeep.take_over(collection, self._index_min_rows)
-        if self._takes_over_searches:
+        if self._is_proved:
             search.take_over(collection)
         if self._fsync:
             collection._wal._sync_mode = "batch"

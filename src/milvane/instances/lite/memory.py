@@ -66,8 +66,9 @@ class RecentRows:
         if not self.keys:
             return np.zeros((0, 0), dtype=np.float32)
         if name not in self._vectors:
-            parts = [_vectors(batch, name) for batch in self.batches]
-            self._vectors[name] = np.concatenate(parts)[self.rows]
+            vectors = np.concatenate([_vectors(batch, name) for batch in self.batches])
+            is_everything = np.array_equal(self.rows, np.arange(len(vectors)))
+            self._vectors[name] = vectors if is_everything else vectors[self.rows]
         return self._vectors[name]
 
 

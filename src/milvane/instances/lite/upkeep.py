@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,18 +27,19 @@ from milvus_lite.constants import MAX_SEGMENT_ROWS
 from milvus_lite.index.factory import build_index_from_spec, load_index_from_spec
 from milvus_lite.schema.types import DataType
 from milvus_lite.search import executor_indexed
-from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.snapshots import snapshot_references
 
 from milvane.instances.lite.audit_ledger import note_change
 from milvane.instances.lite.checkpoint import sequence_range, sync_file
+from milvane.instances.lite.files import write_rows
 from milvane.instances.lite.scanning import ScanIndex
 
 if TYPE_CHECKING:
     from milvus_lite.engine.collection import Collection
     from milvus_lite.index.spec import IndexSpec
 
+_NICENESS = 10
 _SCANNED_ANYWAY = frozenset({"FLAT", "BRUTE_FORCE"})
 
 _logger = logging.getLogger(__name__)
@@ -99,7 +103,6 @@ def attach_index(collection: Collection, build_as_before: Any, segment: Any, spe
 
 def tend(collection: Collection, index_min_rows: int) -> None:
     """Merge what should be merged, and build the indexes that are missing."""
-    faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # of this thread
     try:
         for partition in collection.list_partitions():
             while (merge := plan_merge(collection, partition)) is not None:
@@ -140,7 +143,7 @@ def plan_merge(collection: Collection, partition: str) -> Merge | None:
     for start in range(0, live.num_rows, MAX_SEGMENT_ROWS):
         part = live.slice(start, MAX_SEGMENT_ROWS)
         names = manager._pick_unique_seq_range(str(folder), *sequence_range(part))
-        path = write_data_file(part, str(folder), *names)
+        path = write_rows(part, str(folder), *names)
         sync_file(folder / path)
         segments[path] = _load_segment(collection, partition, folder / path)
     return Merge(partition, target, segments)
@@ -234,11 +237,23 @@ def _load(collection: Collection, segment: Segment, spec: IndexSpec) -> Any:
         return None
 
 
+def _build_unhurried(spec: IndexSpec, vectors: Any) -> Any:
+    # A thread of its own, which every other goes before, since it could not become quick again.
+    def build() -> Any:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # of this thread
+        return build_index_from_spec(spec, vectors)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lite-index") as threads:
+        return threads.submit(build).result()
+
+
 def _build_index(collection: Collection, segment: Segment, spec: IndexSpec) -> None:
     present = segment.indexes.get(spec.field_name)
     if not isinstance(present, ScanIndex) or spec.index_type in _SCANNED_ANYWAY:
         return
-    index = build_index_from_spec(spec, segment.vector_data(spec.field_name)[0])
+    index = _build_unhurried(spec, segment.vector_data(spec.field_name)[0])
     path = _index_file(collection, segment, spec)
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".tmp")
