@@ -128,6 +128,8 @@ def _copy(order: Order, source: Source, target: Target, stop: threading.Event) -
 def _conclude(outcomes: Sequence[Outcome]) -> int:
     for outcome in outcomes:
         typer.echo(_summary(outcome))
+        for note in outcome.notes:
+            typer.echo(f"  note: {note}")
     broken = [outcome for outcome in outcomes if not outcome.is_whole]
     if not outcomes:
         typer.echo("There is nothing to copy.")

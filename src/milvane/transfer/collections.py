@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ _FIRST_USER_FIELD_ID = 100
 _BM25 = schema_pb2.FunctionType.BM25
 _TEXT_EMBEDDING = schema_pb2.FunctionType.TextEmbedding
 _FORMAT = 1
+_GENERAL_INDEX_PARAMS = frozenset(
+    {"index_type", "metric_type", "params", "search_params", "mmap.enabled"}
+)
 _UNKNOWN_VALUE_BYTES = 256
 _VECTOR_BYTES = {
     schema_pb2.DataType.FloatVector: 4.0,
@@ -252,6 +256,32 @@ def _hidden(
         dimension=field_dimension(output),
         kind=VectorKind.INT8 if is_int8 else VectorKind.FLOAT,
     )
+
+
+def buildable_params(index: Index) -> list[tuple[str, str]]:
+    """
+    Write an index's parameters as every server takes them: those of its type in one JSON value.
+
+    Milvus describes them one by one, and takes both; Milvus Lite overlooks them one by one.
+    """
+    general = [pair for pair in index.params if pair[0] in _GENERAL_INDEX_PARAMS]
+    own = {key: _number(value) for key, value in index.params if key not in _GENERAL_INDEX_PARAMS}
+    if not own or any(key == "params" for key, _ in general):
+        return list(index.params)
+    return [*general, ("params", json.dumps(own))]
+
+
+def plain_params(index: Index) -> list[tuple[str, str]]:
+    """Leave the choice of the index to the server; only the metric stays."""
+    metric = [pair for pair in index.params if pair[0] == "metric_type"]
+    return [("index_type", "AUTOINDEX"), *metric]
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def to_document(collection: Collection) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class Outcome:
     copied: Digest
     found: Digest | None
     """What the target has now; none if it cannot say."""
+    notes: tuple[str, ...] = ()
+    """What else is not as it was at the source."""
 
     @property
     def is_whole(self) -> bool:
@@ -199,6 +201,7 @@ class _Copier:
         self._collection = collection
         self._state = state
         self._watcher = watcher
+        self._notes: tuple[str, ...] = ()
 
     def run(
         self,
@@ -219,7 +222,7 @@ class _Copier:
                 self._copy(partition, keep, is_stopped, is_resumed=is_resumed)
             self._change(keep, Stage.COPIED)
         if self._state.stage is Stage.COPIED:
-            self._target.finish(collection)
+            self._notes = tuple(self._target.finish(collection))
             self._change(keep, Stage.DONE)
 
     def compare(self) -> Outcome:
@@ -230,6 +233,7 @@ class _Copier:
             self._source.count(self._collection),
             self._state.digest,
             self._target.digest(self._collection),
+            self._notes,
         )
 
     def _change(self, keep: Callable[[CollectionProgress], None], stage: Stage) -> None:

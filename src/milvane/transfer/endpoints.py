@@ -17,8 +17,10 @@ from milvane.instances.lite.journal import CollectionKey
 from milvane.transfer.collections import (
     Collection,
     Index,
+    buildable_params,
     closings_of,
     creation_of,
+    plain_params,
     read_description,
 )
 from milvane.transfer.columns import Digest, Key, Page, digest_of, page_of
@@ -216,22 +218,24 @@ class MilvusPlace:
         rpc = "Insert" if collection.makes_keys else "Upsert"
         self._ask(rpc, request, collection.key.database)
 
-    def finish(self, collection: Collection) -> None:
+    def finish(self, collection: Collection) -> list[str]:
         """Make indexes and aliases, load, and close what was open for copying; see `Target`."""
         key = collection.key
         self._try("Flush", milvus_pb2.FlushRequest(collection_names=[key.name]), key.database)
+        notes: list[str] = []
         there = {index.field for index in self._indexes(key)}
         for index in collection.indexes:
             if index.field not in there:
-                self._ask("CreateIndex", _index_request(key, index), key.database)
+                notes += self._make_index(key, index)
         for closing in closings_of(collection):
-            self._ask("AlterCollection", closing, key.database)
+            self._close(key, closing)
         self._make_aliases(collection)
         if collection.is_loaded:
             self._loaded_here.discard(key)
             self._load(key, for_reading=False)
         else:
             self._release(key)  # a new collection is loaded in some servers
+        return notes
 
     def digest(self, collection: Collection) -> Digest | None:
         """Read all rows back; see `Target`."""
@@ -272,6 +276,28 @@ class MilvusPlace:
         if database not in known:
             request = milvus_pb2.CreateDatabaseRequest(db_name=database)
             self._ask("CreateDatabase", request, "")
+
+    def _make_index(self, key: CollectionKey, index: Index) -> list[str]:
+        try:
+            request = _index_request(key, index, buildable_params(index))
+            self._ask("CreateIndex", request, key.database)
+        except UpstreamRejected as error:
+            request = _index_request(key, index, plain_params(index))
+            self._ask("CreateIndex", request, key.database)
+            return [f"{key}: the index of {index.field} became AUTOINDEX ({error.message})"]
+        return []
+
+    def _close(self, key: CollectionKey, closing: milvus_pb2.AlterCollectionRequest) -> None:
+        try:
+            self._ask("AlterCollection", closing, key.database)
+        except UpstreamRejected:
+            if not closing.delete_keys:
+                raise
+            # Milvus before 2.5 deletes no properties; "false" means the same.
+            setting = milvus_pb2.AlterCollectionRequest(collection_name=key.name)
+            for name in closing.delete_keys:
+                setting.properties.add(key=name, value="false")
+            self._ask("AlterCollection", setting, key.database)
 
     def _make_aliases(self, collection: Collection) -> None:
         key = collection.key
@@ -414,10 +440,12 @@ def _named(collection: Collection, partition: str) -> str:
     return "" if collection.partition_buckets else partition
 
 
-def _index_request(key: CollectionKey, index: Index) -> milvus_pb2.CreateIndexRequest:
+def _index_request(
+    key: CollectionKey, index: Index, params: list[tuple[str, str]]
+) -> milvus_pb2.CreateIndexRequest:
     request = milvus_pb2.CreateIndexRequest(
         collection_name=key.name, field_name=index.field, index_name=index.name
     )
-    for name, value in index.params:
+    for name, value in params:
         request.extra_params.add(key=name, value=value)
     return request

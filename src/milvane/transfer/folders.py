@@ -130,8 +130,9 @@ class FolderPlace:
         pq.write_table(to_table(page), draft, compression="zstd")
         draft.replace(path)
 
-    def finish(self, collection: Collection) -> None:
+    def finish(self, collection: Collection) -> list[str]:  # noqa: ARG002 - of the port
         """Do nothing: all that rows do not need is in the description."""
+        return []
 
     def digest(self, collection: Collection) -> Digest | None:
         """Read all rows back; see `Target`."""

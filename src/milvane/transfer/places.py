@@ -87,8 +87,13 @@ class Target(Protocol):
             number: How many pages of this partition were written before.
         """
 
-    def finish(self, collection: Collection) -> None:
-        """Make what rows do not need: indexes, aliases, properties, loading. May be repeated."""
+    def finish(self, collection: Collection) -> list[str]:
+        """
+        Make what rows do not need: indexes, aliases, properties, loading. May be repeated.
+
+        Returns:
+            What is not as it was at the source, in words.
+        """
 
     def digest(self, collection: Collection) -> Digest | None:
         """Read all rows back; none if the place cannot read them."""

@@ -12,6 +12,7 @@ from milvane.instances.lite.journal import CollectionKey
 from milvane.transfer.collections import (
     Collection,
     Index,
+    buildable_params,
     closings_of,
     creation_of,
     from_document,
@@ -139,6 +140,17 @@ def test_damaged_document_is_refused(document: dict[str, object]) -> None:
     """A folder that was edited is no reason to crash."""
     with pytest.raises(InvalidInput):
         from_document(document)
+
+
+def test_index_parameters_are_written_as_every_server_reads_them() -> None:
+    """Parameters that Milvus tells one by one go into the one value that Milvus Lite reads."""
+    told = Index("v", "v", (("M", "8"), ("metric_type", "L2"), ("drop_ratio_build", "0.2")))
+    assert buildable_params(told) == [
+        ("metric_type", "L2"),
+        ("params", '{"M": 8, "drop_ratio_build": 0.2}'),
+    ]
+    for index in (Index("v", "v", (("params", "{}"),)), Index("v", "v", (("index_type", "FLAT"),))):
+        assert buildable_params(index) == list(index.params)
 
 
 def test_page_holds_at_least_one_row() -> None:
