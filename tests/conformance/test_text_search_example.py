@@ -33,3 +33,19 @@ def test_documented_example_runs_unchanged(
     distances = [float(distance) for _, distance, _ in hits]
     assert distances == sorted(distances, reverse=True)
     assert 0.75 < distances[0] < 0.85
+
+
+def test_example_runs_through_the_orm(
+    server: MilvaneProcess, client_environment: dict[str, str]
+) -> None:
+    """The older interface finds the same text first."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", SCRIPTS / "text_search_orm.py", server.grpc_uri],
+        env=client_environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[0] == "1"
