@@ -33,7 +33,7 @@ def client() -> Iterator[Client]:
     )
     with served_app(create_app(service, ApisSettings(), Readiness)) as address:
         endpoint = address.removeprefix("http://")
-        yield Client(Config(bearer_token="OS-any", endpoint=endpoint, protocol="http"))  # noqa: S106 - no secret
+        yield Client(Config(bearer_token="OS-any", endpoint=endpoint, protocol="http"))
 
 
 def test_texts_are_embedded(client: Client) -> None:
