@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import json_format
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.domain.providers import VectorKind
@@ -21,6 +20,7 @@ from milvane.gateway.translate.schemas import (
     strip_functions,
 )
 from milvane.instances.lite.journal import CollectionKey
+from milvane.messages import milvus_pb2, schema_pb2
 
 DEFAULT_PARTITION = "_default"
 DYNAMIC_FIELD = "$meta"

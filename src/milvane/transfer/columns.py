@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from pymilvus.grpc_gen import schema_pb2
+
+from milvane.messages import schema_pb2
 
 _Type = schema_pb2.DataType
 

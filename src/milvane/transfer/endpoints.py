@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
+from google.protobuf.message_factory import GetMessageClass
 
 from milvane.domain.errors import Conflict, NotFound, UpstreamRejected, UpstreamUnavailable
 from milvane.gateway.translate.functions import PROPERTY_KEY
+from milvane.instances.access import SERVICE
 from milvane.instances.lite.journal import CollectionKey
+from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 from milvane.transfer.collections import (
     Collection,
     Index,
@@ -38,6 +40,7 @@ _PATIENCE_S = 60.0
 _LONGEST_PAUSE_S = 5.0
 _LOAD_POLL_S = 0.2
 _PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+_SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 _NO_SUCH_COLLECTION = "milvane_asks_who_you_are"
 
 
@@ -73,7 +76,7 @@ class MilvusPlace:
             if credentials is None
             else grpc.secure_channel(target, credentials, options=_OPTIONS)
         )
-        self._stub = milvus_pb2_grpc.MilvusServiceStub(self._channel)
+        self._methods: dict[str, Any] = {}
         encoded = None if token is None else base64.b64encode(token.encode()).decode()
         self._metadata = () if encoded is None else (("authorization", encoded),)
         self._is_milvane: bool | None = None
@@ -392,9 +395,7 @@ class MilvusPlace:
         while True:
             failure = None
             try:
-                response = getattr(self._stub, rpc)(
-                    request, metadata=metadata, timeout=_CALL_TIMEOUT_S
-                )
+                response = self._method(rpc)(request, metadata=metadata, timeout=_CALL_TIMEOUT_S)
             except grpc.RpcError as error:
                 failure = self._failure(rpc, error)
                 if not isinstance(failure, UpstreamUnavailable) or rpc == "Insert":
@@ -407,6 +408,16 @@ class MilvusPlace:
                 raise failure
             time.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+
+    def _method(self, rpc: str) -> Any:
+        if rpc not in self._methods:
+            method = _SERVICE.methods_by_name[rpc]
+            self._methods[rpc] = self._channel.unary_unary(
+                f"/{SERVICE}/{rpc}",
+                request_serializer=GetMessageClass(method.input_type).SerializeToString,
+                response_deserializer=GetMessageClass(method.output_type).FromString,
+            )
+        return self._methods[rpc]
 
     def _failure(self, rpc: str, error: Any) -> Exception:
         if error.code() in _PASSING:

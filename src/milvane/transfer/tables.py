@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pymilvus.grpc_gen import schema_pb2
 
 from milvane.domain.errors import InvalidInput
+from milvane.messages import schema_pb2
 from milvane.transfer.columns import (
     PACKED_SLOTS,
     SCALAR_SLOTS,
