@@ -27,7 +27,7 @@ class LiteSettings(Section):
         description="Seconds without a write after which a collection's rows move to disk.",
     )
     index_min_rows: int = Field(
-        default=10_000,
+        default=2_000,
         ge=1,
         description="Rows of a segment from which its vector index is built. Smaller segments are "
         "scanned, which is exact and at this size as fast.",

@@ -104,17 +104,32 @@ def attach_index(collection: Collection, build_as_before: Any, segment: Any, spe
 def tend(collection: Collection, index_min_rows: int) -> None:
     """Merge what should be merged, and build the indexes that are missing."""
     try:
-        for partition in collection.list_partitions():
-            while (merge := plan_merge(collection, partition)) is not None:
-                if not commit_merge(collection, merge):
-                    break
+        _merge_what_is_due(collection)
         collection._ensure_loaded_segments_indexed()
-        for segment in collection._segments_snapshot():
-            for spec in tuple(collection._index_specs.values()):
-                if segment.num_rows >= index_min_rows and _is_dense(collection, spec):
-                    _build_index(collection, segment, spec)
+        # Segments that came while a graph was built are merged before the next one is.
+        while _build_one_index(collection, index_min_rows):
+            _merge_what_is_due(collection)
     except Exception:
         _logger.exception("%s: merging or indexing failed; next try after a flush", collection.name)
+
+
+def _merge_what_is_due(collection: Collection) -> None:
+    for partition in collection.list_partitions():
+        while (merge := plan_merge(collection, partition)) is not None:
+            if not commit_merge(collection, merge):
+                break
+
+
+def _build_one_index(collection: Collection, index_min_rows: int) -> bool:
+    for segment in collection._segments_snapshot():
+        for spec in tuple(collection._index_specs.values()):
+            if (
+                segment.num_rows >= index_min_rows
+                and _is_dense(collection, spec)
+                and _build_index(collection, segment, spec)
+            ):
+                return True
+    return False
 
 
 def plan_merge(collection: Collection, partition: str) -> Merge | None:
@@ -249,10 +264,10 @@ def _build_unhurried(spec: IndexSpec, vectors: Any) -> Any:
         return threads.submit(build).result()
 
 
-def _build_index(collection: Collection, segment: Segment, spec: IndexSpec) -> None:
+def _build_index(collection: Collection, segment: Segment, spec: IndexSpec) -> bool:
     present = segment.indexes.get(spec.field_name)
     if not isinstance(present, ScanIndex) or spec.index_type in _SCANNED_ANYWAY:
-        return
+        return False
     index = _build_unhurried(spec, segment.vector_data(spec.field_name)[0])
     path = _index_file(collection, segment, spec)
     path.parent.mkdir(exist_ok=True)
@@ -265,7 +280,8 @@ def _build_index(collection: Collection, segment: Segment, spec: IndexSpec) -> N
             or not Path(segment.file_path).exists()
         ):
             draft.unlink()
-            return
+            return False
         draft.replace(path)
         segment.attach_index(index, spec.field_name)
     _logger.info("%s: indexed %d rows", collection.name, segment.num_rows)
+    return True
