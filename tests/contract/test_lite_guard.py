@@ -8,9 +8,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from milvus_lite.db import MilvusLite
+from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from lite_rows import DIMENSION, SMALL, LiteClient, Refused, running_lite, until
+from lite_rows import DIMENSION, SMALL, LiteClient, Refused, running_lite, until, vector_of
 from milvane.instances.access import SERVICE
 from milvane.instances.settings import LiteSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
@@ -305,11 +307,62 @@ async def test_segments_stay_few_while_rows_come_in(tmp_path: Path) -> None:
         assert await client.ids("rows") == expected
 
 
-@pytest.mark.parametrize("index", ["DISKANN", "FLAT", "IVF_FLAT", "HNSW"])
+async def test_index_that_nothing_can_build_leaves_its_collection_searchable(
+    tmp_path: Path,
+) -> None:
+    """A directory of Milvus Lite, which takes any name of an index, is served by scanning."""
+    bare = MilvusLite(str(tmp_path))
+    fields = [
+        FieldSchema(name="id", dtype=DataType.INT64, is_primary=True),
+        FieldSchema(name="vector", dtype=DataType.FLOAT_VECTOR, dim=DIMENSION),
+    ]
+    collection = bare.create_collection("rows", CollectionSchema(fields=fields))
+    collection.create_index("vector", {"index_type": "DISKANN", "metric_type": "COSINE"})
+    collection.insert([{"id": row, "vector": vector_of(row).tolist()} for row in range(20)])
+    bare.close()
+    async with running_lite(tmp_path) as (_, client):
+        assert (await client.search("rows", 3, 1)) == [3]
+        with pytest.raises(Refused, match="invalid index type: SCANN") as refusal:
+            await client.create("other", index="SCANN")
+        assert refusal.value.code == 1100
+
+
+async def test_automatic_index_of_sparse_vectors_is_the_one_there_is(tmp_path: Path) -> None:
+    """AUTOINDEX on the output of a BM25 function is built and searched."""
+    async with running_lite(tmp_path) as (lite, _):
+        target = await lite.wait_target(10)
+        assert await asyncio.to_thread(_words_found, target) == [["a red apple"]]
+
+
+def _words_found(target: str) -> list[list[str]]:
+    from pymilvus import DataType as Type
+    from pymilvus import Function, FunctionType, MilvusClient
+
+    client = MilvusClient(target)
+    schema = client.create_schema()
+    schema.add_field("id", Type.INT64, is_primary=True, auto_id=True)
+    schema.add_field("text", Type.VARCHAR, max_length=99, enable_analyzer=True)
+    schema.add_field("sparse", Type.SPARSE_FLOAT_VECTOR)
+    schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["sparse"]))
+    index = client.prepare_index_params()
+    index.add_index(
+        "sparse",
+        index_type="AUTOINDEX",
+        metric_type="BM25",
+        params={"inverted_index_algo": "DAAT_MAXSCORE"},
+    )
+    client.create_collection("words", schema=schema, index_params=index)
+    client.insert("words", [{"text": "a red apple"}, {"text": "a green pear"}])
+    hits = client.search("words", ["red"], anns_field="sparse", output_fields=["text"])
+    client.close()
+    return [[hit["entity"]["text"] for hit in each] for each in hits]
+
+
+@pytest.mark.parametrize("index", ["FLAT", "IVF_FLAT", "HNSW"])
 async def test_collections_are_searchable_after_a_restart_whatever_their_index(
     tmp_path: Path, index: str
 ) -> None:
-    """An index type that cannot be built does not take its collection away."""
+    """Indexes that are built are found again."""
     settings = SMALL.model_copy(update={"index_min_rows": 1})
     async with running_lite(tmp_path, settings) as (_, client):
         await client.create("rows", index=index)

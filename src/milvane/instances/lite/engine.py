@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milvus_lite.db import MilvusLite
+from milvus_lite.schema.types import DataType
 from milvus_lite.search.filter.cache import LRUCache
 
 from milvane.instances.lite import (
@@ -38,6 +39,7 @@ from milvane.instances.lite.audit_ledger import (
     read_account,
 )
 from milvane.instances.lite.flushing import Pending
+from milvane.instances.lite.indexing import FieldKind
 from milvane.instances.lite.journal import Action, CollectionKey, Intent, Journal
 from milvane.instances.lite.memory import QuickMemTable
 
@@ -138,6 +140,17 @@ class Engine:
     def find(self, key: CollectionKey) -> Collection | None:
         """Return an open collection, or nothing."""
         return self.db._collections.get(tuple(key))
+
+    def field_kind(self, key: CollectionKey, name: str) -> FieldKind | None:
+        """Say what an index on a field would be for, or nothing if there is no such field."""
+        collection = self.find(key)
+        fields = () if collection is None else collection.schema.fields
+        dtype = next((field.dtype for field in fields if field.name == name), None)
+        if collection is None or dtype is None:
+            return None
+        if dtype is DataType.SPARSE_FLOAT_VECTOR:
+            return FieldKind.BM25 if name in collection._bm25_analyzers else FieldKind.SPARSE
+        return FieldKind.DENSE if dtype is DataType.FLOAT_VECTOR else FieldKind.SCALAR
 
     def open_keys(self) -> list[CollectionKey]:
         """List the open collections."""

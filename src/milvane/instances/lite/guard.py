@@ -17,13 +17,14 @@ import grpc
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from milvane.domain.errors import Conflict, Overloaded, ServiceError
+from milvane.domain.errors import Conflict, InvalidInput, Overloaded, ServiceError
 from milvane.instances.access import Access, access_of
 from milvane.instances.lite import checkpoint
 from milvane.instances.lite.engine import is_success
 from milvane.instances.lite.flusher import Flusher
 from milvane.instances.lite.flushing import FlushPolicy, Pending
 from milvane.instances.lite.gates import Gate
+from milvane.instances.lite.indexing import settle_index
 from milvane.instances.lite.journal import CollectionKey
 from milvane.instances.lite.locks import Hold
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _RATE_LIMIT = 8  # the status code at which pymilvus backs off and tries again
 _UNEXPECTED = 1
+_INVALID_PARAMETER = 1100
 _HOLDS = {
     Access.READ: Hold.SHARED,
     Access.WRITE: Hold.WRITER,
@@ -106,6 +108,8 @@ class Guard:
             return await self._serve(rpc, request, context)
         except Overloaded as error:
             return rpc.failure(_RATE_LIMIT, error.message)
+        except InvalidInput as error:
+            return rpc.failure(_INVALID_PARAMETER, error.message)
         except (ServiceError, OSError) as error:
             return rpc.failure(_UNEXPECTED, str(error))
 
@@ -145,6 +149,8 @@ class Guard:
         self, rpc: Rpc, access: Access, key: CollectionKey, request: Any, context: CallContext
     ) -> Callable[[], tuple[Any, Pending | None]]:
         def run() -> Any:
+            if rpc.name == "CreateIndex":
+                self._settle_index(key, request)
             return getattr(self._servicer, rpc.name)(request, context)
 
         if access is Access.WRITE:
@@ -155,6 +161,16 @@ class Guard:
             target = getattr(request, "newName", "")
             return lambda: (self._engine.reshape(rpc.name, key, target, run), None)
         return lambda: (run(), None)
+
+    def _settle_index(self, key: CollectionKey, request: Any) -> None:
+        kind = self._engine.field_kind(key, request.field_name)
+        if kind is None:
+            return  # Milvus Lite says itself what is missing
+        settled = settle_index(kind, {pair.key: pair.value for pair in request.extra_params})
+        del request.extra_params[:]
+        request.extra_params.extend(
+            common_pb2.KeyValuePair(key=name, value=value) for name, value in settled.items()
+        )
 
     def _write(self, key: CollectionKey, run: Callable[[], Any]) -> tuple[Any, Pending | None]:
         if self._engine.find(key) is None:
