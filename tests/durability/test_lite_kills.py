@@ -110,7 +110,9 @@ async def check(client: LiteClient, name: str, ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_random_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
+async def test_random_kills_lose_and_double_nothing(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """Eight writers, two readers and flushes: each acknowledged row is there once after kills."""
     ledgers = {"one": Ledger(), "two": Ledger()}
     done = asyncio.Event()
@@ -138,6 +140,8 @@ async def test_random_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -
     async with running_lite(tmp_path) as (_, client):
         for name, ledger in ledgers.items():
             await check(client, name, ledger)
+    audit = [each.message for each in caplog.records if each.name.endswith(".audit_files")]
+    assert audit == []
 
 
 async def test_stop_under_load_loses_nothing(tmp_path: Path) -> None:
