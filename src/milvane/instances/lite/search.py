@@ -6,7 +6,7 @@ Here that is kept between reads (`views`), and a read does only what depends on 
 asks each segment's index, merges, and makes records of the rows that win, from the columns that
 are wanted. Results are those of the original, row by row; `tests/property` compares them.
 
-`take_over` puts this in the place of four methods of a collection and of one function. It could be
+`take_over` puts this in the place of five methods of a collection and of one function. It could be
 offered to Milvus Lite as it is: there `Views` would belong to `Collection`, and the functions below
 would be its methods.
 """
@@ -28,6 +28,7 @@ from milvus_lite.storage.delta_index import DeltaIndex
 
 from milvane.instances.lite.graphs import search_index
 from milvane.instances.lite.records import Materials
+from milvane.instances.lite.sparse_search import search_sparse
 from milvane.instances.lite.views import VersionedTombstones, View, Views, both
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def take_over(collection: Collection) -> None:
     collection._read_snapshot = partial(_read_snapshot, views)
     collection._num_entities = partial(_count, views)
     collection.query = partial(query, collection, views)
+    collection._search_sparse = partial(search_sparse, collection, views)
 
 
 def _read_snapshot(views: Views) -> tuple[tuple[Any, ...], DeltaIndex]:
