@@ -182,11 +182,15 @@ class Views:
         # Without the lock: a change that is half done has not yet the segments of any view.
         collection = self._collection
         memtable = collection._memtable
+        try:
+            segments = self._segments(scope)
+        except RuntimeError:  # they changed while they were listed
+            return False
         return (
             view.memtable is memtable
             and view.recent.version == memtable.version
             and view.live.tombstones_version == collection._delta_index.version
-            and view.live.segments == self._segments(scope)
+            and view.live.segments == segments
         )
 
     def _segments(self, scope: frozenset[str] | None) -> tuple[Segment, ...]:
