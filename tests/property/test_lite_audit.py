@@ -130,4 +130,5 @@ def test_half_written_account_is_the_one_before(writes: int, place: int, value: 
     content = bytearray(file.read_bytes())
     content[place] = value
     file.write_bytes(bytes(content))
-    assert read_account(folder) in [*known, None]
+    # The first place stands alone until the first write.
+    assert read_account(folder) in (known if writes else [*known, None])

@@ -95,6 +95,7 @@ def page(columns: dict[str, tuple[int, list[Any]]]) -> Page:
 def test_rows_survive_a_table(columns: dict[str, tuple[int, list[Any]]]) -> None:
     """A file holds every value of every type, and which of them are null."""
     before = page(columns)
+    assert (before.rows, before.last_key) == (len(columns["id"][1]), columns["id"][1][-1])
     table = pa.ipc.open_stream(_written(to_table(before))).read_all()
     after = to_page(table, "id")
     assert after is not None

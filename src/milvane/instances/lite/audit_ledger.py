@@ -52,7 +52,7 @@ def _newest(content: bytes) -> tuple[int, Account] | None:
         packed = place[: _CONTENT.size]
         (check,) = _CHECK.unpack_from(place, _CONTENT.size)
         generation, *numbers = _CONTENT.unpack(packed)
-        if generation and check == zlib.crc32(packed):
+        if check == zlib.crc32(packed):
             whole.append((generation, Account(*numbers)))
     return max(whole, key=lambda each: each[0], default=None)
 

@@ -57,6 +57,7 @@ def test_collection_as_it_should_be_is_not_mentioned() -> None:
         (replace(WHOLE, logged_tombstones=numbers()), Difference.LOST, 2),
         (replace(WHOLE, committed_seq=8, manifest_version=6), Difference.LOST, 2),
         (replace(WHOLE, committed_seq=12, logged_rows=numbers(13)), Difference.LOST, 1),
+        (replace(WHOLE, logged_rows=numbers(10, 11, 12)), Difference.LOST, 1),
         (replace(WHOLE, doubled=3), Difference.DOUBLED, 3),
         (replace(WHOLE, logged_rows=numbers(9, 10, 11, 12, 14)), Difference.STALE, 2),
         (
@@ -91,3 +92,10 @@ def test_new_account_counts_what_is_there() -> None:
     opened = open_account(ACCOUNT, logged)
     assert opened == replace(ACCOUNT, acknowledged_seq=15, rows=4)
     assert count_lost(opened, logged) == 0
+
+
+def test_losses_of_several_starts_add_up() -> None:
+    """What is missing now comes on top of what was missing before."""
+    before = replace(ACCOUNT, lost=5)
+    opened = open_account(before, replace(WHOLE, logged_rows=numbers(11, 12)))
+    assert opened.lost == 6

@@ -114,6 +114,8 @@ def test_merged_segment_takes_the_place_of_those_it_was_made_of() -> None:
     steps = plan_repair(merged)
     assert [step.action for step in steps] == [Action.ADOPT, Action.FORGET, Action.FORGET]
     assert not any(step.needs_consent for step in steps)
+    short = replace(merged, files=(*merged.files[:2], file(1, 9, named=False)))
+    assert [step.needs_consent for step in plan_repair(short)] == [False, False, True]
     elsewhere = replace(merged, files=(*merged.files[:2], file(1, 10, named=False, partition="p")))
     assert all(step.needs_consent for step in plan_repair(elsewhere))
 
