@@ -138,7 +138,7 @@ def _examine_collections(folder: Path, report: Report) -> None:
     report.problems += findings
     report.problems += [
         f"{step.path}: {step.reason}; `milvane doctor --repair` would {step.action.value}"
-        for step in plan_directory(folder)
+        for step in plan_directory(folder, reads_indexes=False)
     ]
 
 

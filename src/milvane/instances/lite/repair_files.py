@@ -61,13 +61,20 @@ class Outcome:
     """Where copies of all that was changed are."""
 
 
-def plan_directory(data_dir: Path) -> list[Step]:
+def plan_directory(data_dir: Path, *, reads_indexes: bool = True) -> list[Step]:
     """
     Say what a repair would do to files; changes nothing.
 
     What of a loss is left to be accepted shows only after the repair.
+
+    Args:
+        data_dir: Not being written to.
+
+        reads_indexes: Whether index files are loaded, to see whether they are torn: as long and as
+            much memory as a start takes.
     """
-    return [step for facts in look(data_dir) for step in plan_repair(facts)]
+    seen = look(data_dir, reads_indexes=reads_indexes)
+    return [step for facts in seen for step in plan_repair(facts)]
 
 
 def repair_directory(data_dir: Path, *, has_consent: bool) -> Outcome:
@@ -158,8 +165,8 @@ def keep_unnamed_files(data_dir: Path, examined: Iterable[Examined]) -> Path | N
     return copies.folder if copies.folder.exists() else None
 
 
-def look(data_dir: Path) -> Iterator[Facts]:
-    """Read what `repair` decides on, collection by collection."""
+def look(data_dir: Path, *, reads_indexes: bool = True) -> Iterator[Facts]:
+    """Read what `repair` decides on, collection by collection; see `plan_directory`."""
     known = find_collections(data_dir)
     folders = {folder for _, folder in known}
     for root in (data_dir, *sorted((data_dir / "databases").glob("*"))):
@@ -167,10 +174,10 @@ def look(data_dir: Path) -> Iterator[Facts]:
             if folder.is_dir() and folder not in folders:
                 yield Facts(folder, None)
     for key, folder in known:
-        yield _facts(key, folder)
+        yield _facts(key, folder, reads_indexes=reads_indexes)
 
 
-def _facts(key: CollectionKey, folder: Path) -> Facts:
+def _facts(key: CollectionKey, folder: Path, *, reads_indexes: bool) -> Facts:
     manifest, _ = read_manifest(folder)
     needed = [log.path for log in needed_logs(folder, manifest)]
     logs = sorted(path for path in (folder / "wal").glob("*") if parse_log_name(path))
@@ -189,7 +196,7 @@ def _facts(key: CollectionKey, folder: Path) -> Facts:
         bad_indexes=tuple(
             path
             for path in sorted(folder.glob("partitions/*/indexes/*.idx"))
-            if path.name.partition(".")[0] not in stems or _is_torn_index(path)
+            if path.name.partition(".")[0] not in stems or (reads_indexes and _is_torn_index(path))
         ),
     )
 
