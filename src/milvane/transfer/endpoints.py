@@ -33,6 +33,10 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _PAGE_BYTES = 4 << 20
+_FIRST_PAGE_ROWS = 64
+"""So few that even the longest texts that Milvus takes fit into a message."""
+_MAX_PAGE_ROWS = 2_000
+_GROWTH = 4
 _RATE_LIMIT = 8
 _NOT_FOUND = frozenset({4, 100})
 _CALL_TIMEOUT_S = 120.0
@@ -152,7 +156,7 @@ class MilvusPlace:
     ) -> Iterator[Page]:
         """Read a partition's rows in the order of their keys; see `Source`."""
         self._load(collection.key)
-        limit = collection.rows_within(max_bytes)
+        limit = min(_FIRST_PAGE_ROWS, collection.rows_within(max_bytes))
         while True:
             try:
                 page = self._page(collection, partition, after, limit)
@@ -163,6 +167,7 @@ class MilvusPlace:
                 continue
             if page is None:
                 return
+            limit = next_limit(limit, page, max_bytes)
             yield page
             after = page.last_key
 
@@ -430,6 +435,22 @@ class MilvusPlace:
 
 class _TooLarge(UpstreamRejected):
     """A message is larger than the endpoint may send."""
+
+
+def next_limit(limit: int, page: Page, max_bytes: int) -> int:
+    """
+    Say how many rows the next page may have: texts may be as long as vectors, or longer.
+
+    Args:
+        limit: Rows that the last page might have had.
+
+        page: That page.
+
+        max_bytes: About how large a page may be.
+    """
+    row_bytes = sum(column.ByteSize() for column in page.columns) / page.rows
+    fitting = int(max_bytes / max(row_bytes, 1))
+    return max(1, min(fitting, _GROWTH * limit, _MAX_PAGE_ROWS))
 
 
 def next_revision() -> int:
