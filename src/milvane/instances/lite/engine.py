@@ -106,7 +106,7 @@ class Engine:
         kept = repair_files.keep_unnamed_files(data_dir, self._examined.values())
         if kept is not None:
             _logger.error("files that no manifest names are kept in %s", kept)
-        upkeep.scan_instead_of_brute_force()
+        upkeep.prepare()
         self._fsync = fsync
         self._index_min_rows = index_min_rows
         self._is_proved = search.is_proved(version("milvus-lite"))

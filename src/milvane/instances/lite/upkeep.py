@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import pyarrow as pa
 from milvus_lite.constants import MAX_SEGMENT_ROWS
+from milvus_lite.engine import collection as lite
 from milvus_lite.index.factory import build_index_from_spec, load_index_from_spec
 from milvus_lite.schema.types import DataType
 from milvus_lite.search import executor_indexed
@@ -55,13 +56,19 @@ class Merge:
     """By path within the partition."""
 
 
-def scan_instead_of_brute_force() -> None:
+def prepare() -> None:
     """
-    Have rows without an index searched by `ScanIndex`, for the whole process.
+    Keep Milvus Lite's own ways out of the whole process, before a collection is opened.
 
-    Milvus Lite's brute force takes memory for queries times rows times dimensions.
+    Its brute force takes memory for queries times rows times dimensions; and it begins to merge
+    when it opens a collection, which would have to be waited for.
     """
     executor_indexed.BruteForceIndex = ScanIndex
+    lite.Collection._bg_compact_and_index = _do_nothing
+
+
+def _do_nothing(_: Collection) -> None:
+    pass
 
 
 def take_over(collection: Collection, index_min_rows: int) -> None:
@@ -104,32 +111,40 @@ def attach_index(collection: Collection, build_as_before: Any, segment: Any, spe
 def tend(collection: Collection, index_min_rows: int) -> None:
     """Merge what should be merged, and build the indexes that are missing."""
     try:
-        _merge_what_is_due(collection)
+        _merge_what_is_due(collection, index_min_rows)
         collection._ensure_loaded_segments_indexed()
         # Segments that came while a graph was built are merged before the next one is.
         while _build_one_index(collection, index_min_rows):
-            _merge_what_is_due(collection)
+            _merge_what_is_due(collection, index_min_rows)
     except Exception:
         _logger.exception("%s: merging or indexing failed; next try after a flush", collection.name)
 
 
-def _merge_what_is_due(collection: Collection) -> None:
+def _merge_what_is_due(collection: Collection, index_min_rows: int) -> None:
     for partition in collection.list_partitions():
         while (merge := plan_merge(collection, partition)) is not None:
+            # The old segments have their indexes: they serve until the new one has its own.
+            for segment in merge.segments.values():
+                _build_indexes(collection, segment, index_min_rows)
             if not commit_merge(collection, merge):
                 break
 
 
 def _build_one_index(collection: Collection, index_min_rows: int) -> bool:
-    for segment in collection._segments_snapshot():
-        for spec in tuple(collection._index_specs.values()):
-            if (
-                segment.num_rows >= index_min_rows
-                and _is_dense(collection, spec)
-                and _build_index(collection, segment, spec)
-            ):
-                return True
-    return False
+    return any(
+        _build_indexes(collection, segment, index_min_rows)
+        for segment in collection._segments_snapshot()
+    )
+
+
+def _build_indexes(collection: Collection, segment: Segment, index_min_rows: int) -> bool:
+    if segment.num_rows < index_min_rows:
+        return False
+    specs = [
+        each for each in tuple(collection._index_specs.values()) if _is_dense(collection, each)
+    ]
+    built = [_build_index(collection, segment, spec) for spec in specs]
+    return any(built)
 
 
 def plan_merge(collection: Collection, partition: str) -> Merge | None:
