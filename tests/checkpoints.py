@@ -46,7 +46,7 @@ def write_tiny_bert(folder: Path, *, seed: int = 0) -> None:
 def write_tokenizer(path: Path) -> None:
     """Write a WordPiece tokenizer that, like published ones, cuts and pads unless told not to."""
     vocabulary = {piece: index for index, piece in enumerate(VOCABULARY)}
-    pieces = models.WordPiece(vocabulary, unk_token="[UNK]")  # noqa: S106 - no password
+    pieces = models.WordPiece(vocabulary, unk_token="[UNK]")
     tokenizer = Tokenizer(pieces)
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
