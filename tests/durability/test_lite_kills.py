@@ -320,6 +320,27 @@ async def test_calls_fail_with_a_retriable_error_when_a_restart_takes_long(tmp_p
         assert caught.value.retryable
 
 
+async def test_instance_ends_while_its_process_is_being_restarted(tmp_path: Path) -> None:
+    """A stop that comes between two processes starts no third, and waits for none."""
+    async with running_lite(tmp_path, LiteSettings(wait_for_restart_s=0)) as (lite, _):
+        kill(lite)
+        status = lite.status
+        while status.state is not LiteState.RESTARTING:
+            status = await lite.wait_change(status)
+    assert (lite.state, lite.pid) == (LiteState.STOPPED, None)
+
+
+async def test_instance_ends_while_its_process_is_starting(tmp_path: Path) -> None:
+    """A stop that comes just before a new process is there ends that one as well."""
+    async with running_lite(tmp_path, LiteSettings(wait_for_restart_s=0)) as (lite, _):
+        first = lite.pid
+        kill(lite)
+        status = lite.status
+        while status.pid in {first, None}:
+            status = await lite.wait_change(status)
+    assert (lite.state, lite.pid) == (LiteState.STOPPED, None)
+
+
 async def test_second_instance_on_a_directory_is_refused(tmp_path: Path) -> None:
     """Two instances never share a data directory, and the message says which and what to do."""
     async with running_lite(tmp_path):

@@ -40,6 +40,7 @@ _LONGEST_LINE_BYTES = 1 << 20
 _REMEMBERED_LINES = 20
 _FIRST_BACKOFF_S = 0.1
 _STEADY_S = 10.0
+_KILL_CHECK_S = 0.1
 
 _logger = logging.getLogger(__name__)
 _process_logger = logging.getLogger("milvane.instances.lite.process")
@@ -253,6 +254,7 @@ class LiteInstance:
             )
             with anyio.move_on_after(pause_s):
                 await self._closing.wait()
+                break
         self._set(replace(self._status, state=LiteState.STOPPED, target=None, pid=None))
         if not self._was_ready:
             task_status.started(failure)
@@ -337,20 +339,24 @@ class LiteInstance:
             self._last_lines.append(log_as_ours(line.decode("utf-8", "replace").rstrip()))
 
     async def _stop(self) -> None:
+        """Ask whatever process there is, or is just being started, to end; then insist."""
         self._closing.set()
-        process = self._process
-        if process is not None:
-            with suppress(ProcessLookupError):
-                process.terminate()
         with anyio.move_on_after(self._settings.stop_timeout_s):
             while self.state is not LiteState.STOPPED:
+                self._ask_to_end()
                 await self._changed.wait()
             return
-        if process is not None:
-            _logger.warning("%s did not end in time and is killed; its log is kept", self.name)
-            await _kill(process)
+        _logger.warning("%s did not end in time and is killed; its log is kept", self.name)
         while self.state is not LiteState.STOPPED:
-            await self._changed.wait()
+            if self._process is not None:
+                await _kill(self._process)
+            with anyio.move_on_after(_KILL_CHECK_S):  # the end may have been told meanwhile
+                await self._changed.wait()
+
+    def _ask_to_end(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
 
     def _failure(self, code: int, *, was_ready: bool) -> ServiceError:
         if code == EXIT_LOCKED:
