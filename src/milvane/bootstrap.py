@@ -10,12 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from fastapi import FastAPI
+from filelock import FileLock, Timeout
 
 from milvane.apis.app import create_app
 from milvane.apis.background import Background
@@ -24,6 +32,7 @@ from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
+from milvane.domain.errors import Conflict
 from milvane.domain.jobs import JobKind
 from milvane.domain.models import Lane
 from milvane.gateway.bindings import Bindings
@@ -52,6 +61,9 @@ from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
 logger = logging.getLogger(__name__)
+
+SERVER_LOCK_NAME = "milvane-server.lock"
+"""File in the data directory that a running server holds."""
 
 _T = TypeVar("_T")
 
@@ -100,6 +112,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     condition = Condition()
     # The doors close first, whenever they were opened: what runs behind them may finish.
     async with AsyncExitStack() as parts, AsyncExitStack() as doors:
+        parts.enter_context(_claim(settings.server.data_dir))
         workshop = await _open_workshop(parts, embedding, settings)
         worker = JobWorker(workshop)
         app = create_app(
@@ -122,9 +135,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             for instance in settings.instances
         ]
         engines[ALL_MINILM_L6_V2.name] = await loading
-        weighers[ALL_MINILM_L6_V2.name] = await asyncio.to_thread(
-            read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings)
-        )
+        weighers[ALL_MINILM_L6_V2.name] = await _lexicon(settings)
         await _warm(engines.values())
         ports = {}
         for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -144,6 +155,23 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+@contextmanager
+def _claim(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory before anything in it is opened, or migrated to a newer form."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data_dir / SERVER_LOCK_NAME)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise Conflict(
+            f"another Milvane uses {data_dir.resolve()}: stop it, or choose another directory"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _enter_beside(
@@ -259,6 +287,10 @@ async def _open_upstream(
 
 def _unready_reason(lite: LiteInstance) -> str | None:
     return None if lite.state is LiteState.READY else f"{lite.name} is {lite.state.value}"
+
+
+async def _lexicon(settings: Settings) -> TermWeigher:
+    return await asyncio.to_thread(read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings))
 
 
 async def _warm(engines: Iterable[TextEngine]) -> None:

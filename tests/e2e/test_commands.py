@@ -10,7 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from filelock import FileLock
 
+from milvane.bootstrap import SERVER_LOCK_NAME
 from milvane.domain.catalogue import MODELS, weights_of
 from milvane.testing.servers import MilvaneProcess
 
@@ -171,6 +173,15 @@ def test_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert "another Milvane uses" in run.stderr
         doctor = milvane("doctor", "--data-dir", str(tmp_path / "data"))
         assert "by a running server" in doctor.stdout
+
+
+def test_directory_of_another_server_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is opened or migrated in a directory before it is one's own."""
+    with FileLock(tmp_path / SERVER_LOCK_NAME):
+        run = milvane("serve", "--data-dir", str(tmp_path), "--grpc-port", "0", "--http-port", "0")
+    assert run.returncode == 1
+    assert "another Milvane uses" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [SERVER_LOCK_NAME]
 
 
 def test_taken_port_is_named(server: MilvaneProcess, tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ _STREAMING = frozenset(
     for method in milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods
     if method.client_streaming or method.server_streaming
 )
-_OWN_HEADERS = ("user-agent", "te", "content-type", "grpc-", ":")
-"""Metadata that belongs to one connection and is not passed on."""
+_OWN_HEADERS = frozenset({"user-agent", "te", "content-type"})
+_OWN_PREFIXES = ("grpc-", ":")
+"""With the headers above: metadata that belongs to one connection and is not passed on."""
 
 
 class MilvusHandler(grpc.GenericRpcHandler):
@@ -87,7 +88,11 @@ class MilvusHandler(grpc.GenericRpcHandler):
 
 def passed_on(metadata: Any) -> Metadata:
     """Choose the metadata of a call that goes on to the upstream."""
-    return tuple((key, value) for key, value in metadata or () if not key.startswith(_OWN_HEADERS))
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if key not in _OWN_HEADERS and not key.startswith(_OWN_PREFIXES)
+    )
 
 
 def _grpc_status(error: ServiceError) -> grpc.StatusCode:
