@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,12 @@ async def translate(office: Office, request: Recorded) -> Mapping[str, str]:
 
 async def send(office: Office, request: Recorded) -> httpx.Response:
     """Send a recorded request, with this server's names in it."""
-    path, body = request.path, request.body
-    for there, here in (await translate(office, request)).items():
-        path, body = path.replace(there, here), body.replace(there, here)
+    names = await translate(office, request)
+    # In one pass: an id of ours may begin with what is the name of another thing over there.
+    there = re.compile("|".join(re.escape(name) for name in names))
+    path, body = (
+        there.sub(lambda found: names[found[0]], text) for text in (request.path, request.body)
+    )
     transport = httpx.ASGITransport(office.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as client:
         return await client.request(
