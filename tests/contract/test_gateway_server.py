@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
+from milvane.domain.callers import Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
@@ -157,7 +158,7 @@ def described(**functions: str) -> bytes:
     return response.SerializeToString()
 
 
-async def with_function(bench: Bench) -> None:
+async def with_function(bench: Bench, **credentials: str) -> None:
     """Create `articles` with a function, and let the upstream describe it."""
     description = milvus_pb2.DescribeCollectionResponse.FromString(described())
     schema = description.schema
@@ -173,7 +174,7 @@ async def with_function(bench: Bench) -> None:
         collection_name="articles", schema=schema.SerializeToString()
     )
     bench.upstream.replies["CreateCollection"] = b""
-    await bench.call("CreateCollection", creation.SerializeToString())
+    await bench.call("CreateCollection", creation.SerializeToString(), **credentials)
     stored = milvus_pb2.CreateCollectionRequest.FromString(bench.upstream.calls[-1][1])
     description.properties.extend(stored.properties)
     del schema.functions[:]
@@ -357,6 +358,15 @@ async def test_who_is_known_is_let_in(token: str) -> None:
     async with a_bench(CLOSED) as bench:
         await bench.call("HasCollection", authorization=base64.b64encode(token.encode()).decode())
     assert len(bench.upstream.calls) == 1
+
+
+async def test_texts_are_embedded_for_who_calls() -> None:
+    """The engine, far below, can tell whose they are."""
+    root = {"authorization": base64.b64encode(b"root:Milvus").decode()}
+    async with a_bench(CLOSED) as bench:
+        await with_function(bench, **root)
+        await bench.call("Insert", a_write("one"), **root)
+    assert bench.engine.callers[-1] == Caller(name="root", tenant="root")
 
 
 @pytest.mark.parametrize("name", ["HasCollection", "Insert", "InventedNextYear"])

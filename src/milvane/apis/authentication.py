@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from milvane.apis.dialects import dialect_of
 from milvane.domain.errors import Unauthenticated
 from milvane.serving.access import Authenticator
+from milvane.serving.callers import calling
 
 PUBLIC = (
     ("GET", "/health/"),
@@ -49,13 +50,16 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or say in its dialect that the key is not known."""
-        if scope["type"] == "http" and not is_public(scope["method"], scope["path"]):
-            try:
-                self._authenticator.check_token(read_token(Headers(scope=scope)))
-            except Unauthenticated as error:
-                refusal = dialect_of(scope["path"]).answer_error(
-                    error, request_id=scope["state"]["request_id"], model=None
-                )
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or is_public(scope["method"], scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = self._authenticator.check_token(read_token(Headers(scope=scope)))
+        except Unauthenticated as error:
+            refusal = dialect_of(scope["path"]).answer_error(
+                error, request_id=scope["state"]["request_id"], model=None
+            )
+            await refusal(scope, receive, send)
+            return
+        with calling(caller):
+            await self._app(scope, receive, send)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from milvane.domain.callers import Caller
 from milvane.gateway.authentication import read_token
 from milvane.gateway.calls import Call, Metadata, Upstream
 from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
 from milvane.gateway.rpcs.services import Services
 from milvane.serving.access import Authenticator
+from milvane.serving.callers import calling
 
 
 class StreamingUpstream(Upstream, Protocol):
@@ -36,14 +38,14 @@ class Dispatcher:
         self._services = services
         self._authenticator = authenticator
 
-    def admit(self, metadata: Metadata) -> None:
+    def admit(self, metadata: Metadata) -> Caller:
         """
         Check who asks; `answer` does it as well.
 
         Raises:
             Unauthenticated: If they may not use the server.
         """
-        self._authenticator.check_token(read_token(metadata))
+        return self._authenticator.check_token(read_token(metadata))
 
     async def answer(
         self,
@@ -73,14 +75,15 @@ class Dispatcher:
             UpstreamStatus: If the upstream ended it with a gRPC status.
         """
         # Before anything is decoded, looked up or embedded: who is not known costs nothing.
-        self.admit(metadata)
+        caller = self.admit(metadata)
         call = Call(method, request, metadata, self._upstream, time_left_s)
         name = short_name(method)
         rewrite = REWRITTEN.get(name)
         try:
             if rewrite is None:
                 return await call.forward()
-            return await rewrite(call, self._services)
+            with calling(caller):
+                return await rewrite(call, self._services)
         finally:
             if name in SCHEMA_CHANGING:
                 self._services.bindings.forget()

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from pydantic import Field, SecretStr
 
+from milvane.domain.callers import ANYONE, Caller
 from milvane.domain.errors import Unauthenticated
 from milvane.sections import Section
 
@@ -34,42 +35,48 @@ class Authenticator:
     def __init__(self, settings: AccessSettings) -> None:
         self.is_open = settings.is_open
         """Whether everyone is let in."""
-        self._tokens = [
-            _digest(f"{user}:{password.get_secret_value()}")
+        self._known = [
+            (_digest(f"{user}:{password.get_secret_value()}"), Caller(name=user, tenant=user))
             for user, password in settings.users.items()
         ]
-        self._keys = [_digest(key.get_secret_value()) for key in settings.api_keys]
+        for key in settings.api_keys:
+            digest = _digest(key.get_secret_value())
+            name = f"key-{digest.hex()[:8]}"
+            self._known.append((digest, Caller(name=name, tenant=name)))
 
-    def check_token(self, token: str) -> None:
+    def check_token(self, token: str) -> Caller:
         """
         Let in who shows ``user:password`` or an API key.
 
         Args:
             token: What the client sent, decoded.
 
+        Returns:
+            Who that is. Each user, and each key, is a tenant.
+
         Raises:
             Unauthenticated: If it is neither; the message says which was tried, not what is wrong
                 with it.
         """
         if self.is_open:
-            return
+            return ANYONE
         if not token:
             raise Unauthenticated("missing authorization in header")
-        is_user = ":" in token
-        if not _is_among(token, self._tokens + self._keys):
-            what = "username and password are" if is_user else "api key is"
+        caller = self._find(_digest(token))
+        if caller is None:
+            what = "username and password are" if ":" in token else "api key is"
             raise Unauthenticated(f"auth check failure, please check {what} correct")
+        return caller
+
+    def _find(self, mine: bytes) -> Caller | None:
+        # No early end: the time says nothing about which one matched.
+        matches = [caller for digest, caller in self._known if hmac.compare_digest(mine, digest)]
+        return matches[0] if matches else None
 
 
 def _digest(text: str) -> bytes:
     # Equal lengths let `compare_digest` hide where two secrets differ, and how long they are.
     return sha256(text.encode()).digest()
-
-
-def _is_among(token: str, digests: list[bytes]) -> bool:
-    mine = _digest(token)
-    # No early end: the time says nothing about which one matched.
-    return sum(hmac.compare_digest(mine, digest) for digest in digests) > 0
 
 
 EVERYONE = Authenticator(AccessSettings())

@@ -8,8 +8,10 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from milvane.domain.callers import Caller
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.vectors import SparseVector
+from milvane.serving.callers import current_caller
 
 _PIECE = re.compile(r"\s*\S+|\s+")
 """A word with the space before it; pieces put together are the text again."""
@@ -37,6 +39,8 @@ class HashingEngine:
         """Texts embedded so far: what a refused request must leave as it was."""
         self.calls: list[EmbedCall] = []
         """Calls of `embed`, oldest first."""
+        self.callers: list[Caller] = []
+        """For whom each of them was."""
 
     async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Turn each text into one id per word."""
@@ -46,6 +50,7 @@ class HashingEngine:
         self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
     ) -> NDArray[np.float32]:
         """Embed tokenized texts; returns shape ``(texts, dimension)``, rows of length 1."""
+        self.callers.append(current_caller())
         self.calls.append(EmbedCall(texts=len(token_ids), dimension=dimension, lane=lane))
         self.embedded_texts += len(token_ids)
         vectors = np.empty((len(token_ids), dimension), dtype=np.float32)

@@ -10,23 +10,28 @@ from milvane.apis.app import create_app
 from milvane.apis.authentication import is_public, read_token
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
+from milvane.domain.callers import ANYONE, Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.serving.access import AccessSettings, Authenticator
+from milvane.serving.callers import current_caller
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine
 
 
-def closed_app() -> FastAPI:
+def closed_app(engine: HashingEngine | None = None) -> FastAPI:
     """Build an application that knows one user and one key."""
-    service = EmbeddingService({ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings())
+    engine = engine or HashingEngine()
+    service = EmbeddingService({ALL_MINILM_L6_V2.name: engine}, ServingSettings())
     access = AccessSettings(users={"root": SecretStr("Milvus")}, api_keys=[SecretStr("key-1")])
     return create_app(service, ApisSettings(), Readiness, authenticator=Authenticator(access))
 
 
-async def call(method: str, path: str, **headers: str) -> httpx.Response:
+async def call(
+    method: str, path: str, engine: HashingEngine | None = None, **headers: str
+) -> httpx.Response:
     """Make one request of the closed application."""
-    transport = httpx.ASGITransport(app=closed_app())
+    transport = httpx.ASGITransport(app=closed_app(engine))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         body = {"model": "text-embedding-v4", "input": "hello"} if method == "POST" else None
         return await client.request(method, path, json=body, headers=headers)
@@ -44,6 +49,14 @@ async def call(method: str, path: str, **headers: str) -> httpx.Response:
 async def test_known_key_is_let_in(headers: dict[str, str]) -> None:
     """Wherever an SDK puts it."""
     assert (await call("POST", "/v1/embeddings", **headers)).status_code == 200
+
+
+async def test_work_is_done_for_who_calls() -> None:
+    """The engine, far below, can tell."""
+    engine = HashingEngine()
+    await call("POST", "/v1/embeddings", engine, authorization="Bearer root:Milvus")
+    assert engine.callers == [Caller(name="root", tenant="root")]
+    assert current_caller() == ANYONE, "and afterwards nobody is left"
 
 
 def walk_routes() -> list[tuple[str, str]]:

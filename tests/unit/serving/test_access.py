@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from milvane.domain.callers import ANYONE
 from milvane.domain.errors import Unauthenticated
 from milvane.serving.access import AccessSettings, Authenticator
 
@@ -20,14 +21,24 @@ def test_without_users_and_keys_everyone_is_let_in() -> None:
     """The default, for this machine only."""
     authenticator = Authenticator(AccessSettings())
     assert authenticator.is_open
-    authenticator.check_token("")
-    authenticator.check_token("anything")
+    assert authenticator.check_token("") == ANYONE
+    assert authenticator.check_token("anything") == ANYONE
 
 
-@pytest.mark.parametrize("token", ["root:Milvus", "ann:päss:word", "key-1", "with:colon"])
-def test_right_credentials_are_let_in(token: str) -> None:
-    """A user with the password, or a key."""
-    CLOSED.check_token(token)
+@pytest.mark.parametrize(
+    ("token", "name"), [("root:Milvus", "root"), ("ann:päss:word", "ann"), ("key-1", "key-")]
+)
+def test_right_credentials_say_who_calls(token: str, name: str) -> None:
+    """A user with the password, or a key, whose name is not the key."""
+    caller = CLOSED.check_token(token)
+    assert caller.name.startswith(name)
+    assert caller.name != token
+
+
+def test_each_key_is_a_tenant_of_its_own() -> None:
+    """Also one that has a colon in it."""
+    tokens = ["root:Milvus", "ann:päss:word", "key-1", "with:colon"]
+    assert len({CLOSED.check_token(token).tenant for token in tokens}) == len(tokens)
 
 
 @pytest.mark.parametrize(
