@@ -22,7 +22,7 @@ from milvane.apis.openai.translate import render_embeddings
 from milvane.apis.openai.wire import EmbeddingsBody
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import Engine, open_engine
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.vocabulary import read_lexicon
@@ -44,9 +44,17 @@ class TimedEngine:
         self._engine = engine
         self.waited_s = 0.0
 
-    async def tokenize(self, contents: Any) -> Any:
+    @property
+    def fingerprint(self) -> str:
+        """See the engine."""
+        return self._engine.fingerprint
+
+    async def tokenize(
+        self, contents: Any, *, purpose: Purpose, instruction: str | None = None
+    ) -> Any:
         """Tokenize, timed."""
-        return await self._timed(self._engine.tokenize(contents))
+        work = self._engine.tokenize(contents, purpose=purpose, instruction=instruction)
+        return await self._timed(work)
 
     async def embed(self, token_ids: Any, *, dimension: int, lane: Lane) -> Any:
         """Embed, timed."""
@@ -72,7 +80,7 @@ def plain_app(engine: TimedEngine) -> FastAPI:
 
     @app.post("/embed")
     async def embed(body: PlainBody) -> dict[str, Any]:
-        ids = await engine.tokenize(body.input)
+        ids = await engine.tokenize(body.input, purpose=Purpose.DOCUMENT)
         vectors = await engine.embed(ids, dimension=DIMENSION, lane=Lane.INTERACTIVE)
         return {
             "data": [{"index": row, "embedding": each.tolist()} for row, each in enumerate(vectors)]

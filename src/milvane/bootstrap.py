@@ -34,7 +34,7 @@ from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
 from milvane.domain.errors import Conflict
 from milvane.domain.jobs import JobKind
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
 from milvane.gateway.dispatch import Dispatcher
@@ -296,7 +296,7 @@ async def _lexicon(settings: Settings) -> TermWeigher:
 async def _warm(engines: Iterable[TextEngine]) -> None:
     """Embed one text with every engine: what would fail for a caller fails here."""
     for engine in engines:
-        token_ids = await engine.tokenize(["warm"])
+        token_ids = await engine.tokenize(["warm"], purpose=Purpose.QUERY)
         await engine.embed(token_ids, dimension=1024, lane=Lane.INTERACTIVE)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.errors import Conflict
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.inference.calibration import check_golden, read_calibration
 from milvane.inference.engine import Engine, open_engine
 from milvane.inference.settings import InferenceSettings
@@ -33,7 +33,9 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
 
 async def embed(engine: Engine, texts: list[str], dimension: int = 384) -> NDArray[np.float32]:
     """Embed texts in one request."""
-    return await engine.embed(await engine.tokenize(texts), dimension=dimension, lane=Lane.BULK)
+    return await engine.embed(
+        await engine.tokenize(texts, purpose=Purpose.DOCUMENT), dimension=dimension, lane=Lane.BULK
+    )
 
 
 async def test_vectors_are_those_of_the_reference(engine: Engine) -> None:

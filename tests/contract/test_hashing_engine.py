@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.serving.ports import TextEngine
 from milvane.testing.engines import EmbedCall, HashingEngine
 
@@ -20,10 +20,10 @@ def as_port(engine: HashingEngine) -> TextEngine:
 @given(texts=st.lists(st.text(), max_size=5))
 async def test_tokens_are_int32_and_one_array_per_text(texts: list[str]) -> None:
     """Every text has its own array of ids, in order, whatever else is asked."""
-    together = await as_port(HashingEngine()).tokenize(texts)
+    together = await as_port(HashingEngine()).tokenize(texts, purpose=Purpose.DOCUMENT)
     assert len(together) == len(texts)
     for text, ids in zip(texts, together, strict=True):
-        (alone,) = await HashingEngine().tokenize([text])
+        (alone,) = await HashingEngine().tokenize([text], purpose=Purpose.DOCUMENT)
         assert ids.dtype == np.int32
         assert ids.ndim == 1
         np.testing.assert_array_equal(ids, alone)
@@ -34,7 +34,7 @@ async def test_tokens_are_int32_and_one_array_per_text(texts: list[str]) -> None
 async def test_rows_have_length_one_and_do_not_depend_on_their_neighbours(dimension: int) -> None:
     """A row has length 1 and is the same alone as among others, in each dimension."""
     engine = HashingEngine()
-    ids = await engine.tokenize(TEXTS)
+    ids = await engine.tokenize(TEXTS, purpose=Purpose.DOCUMENT)
     vectors = await engine.embed(ids, dimension=dimension, lane=Lane.BULK)
     assert vectors.shape == (len(TEXTS), dimension)
     assert vectors.dtype == np.float32
@@ -47,7 +47,7 @@ async def test_rows_have_length_one_and_do_not_depend_on_their_neighbours(dimens
 async def test_different_texts_have_different_vectors() -> None:
     """Order, spaces and script all tell texts apart; equal texts are not told apart."""
     engine = HashingEngine()
-    ids = await engine.tokenize([*TEXTS, *TEXTS])
+    ids = await engine.tokenize([*TEXTS, *TEXTS], purpose=Purpose.DOCUMENT)
     vectors = await engine.embed(ids, dimension=64, lane=Lane.BULK)
     assert len(np.unique(vectors, axis=0)) == len(TEXTS)
     np.testing.assert_array_equal(vectors[: len(TEXTS)], vectors[len(TEXTS) :])
@@ -62,8 +62,22 @@ async def test_no_texts_give_no_rows() -> None:
 async def test_work_is_counted() -> None:
     """Tokenizing costs nothing; each embedded text and its lane are on record."""
     engine = HashingEngine()
-    ids = await engine.tokenize(["a", "b"])
+    ids = await engine.tokenize(["a", "b"], purpose=Purpose.DOCUMENT)
     assert (engine.embedded_texts, engine.calls) == (0, [])
     await engine.embed(ids, dimension=3, lane=Lane.INTERACTIVE)
     assert engine.embedded_texts == 2
     assert engine.calls == [EmbedCall(texts=2, dimension=3, lane=Lane.INTERACTIVE)]
+
+
+async def test_engine_that_is_told_the_purpose_tells_texts_apart_by_it() -> None:
+    """The purpose, or the caller's own words in its place, become part of each text."""
+    engine = HashingEngine(is_told=True)
+    ids = [
+        (await engine.tokenize(["a"], purpose=purpose, instruction=words))[0].tolist()
+        for words in (None, "find")
+        for purpose in Purpose
+    ]
+    assert ids[0] != ids[1]
+    assert ids[2] == ids[3] not in ids[:2]
+    plain = [await HashingEngine().tokenize(["a"], purpose=purpose) for purpose in Purpose]
+    np.testing.assert_array_equal(*plain)

@@ -33,7 +33,9 @@ class Subject:
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     """The fake, and the real one over a tiny vocabulary."""
     if request.param == "fake":
-        return Subject(CountingWeigher(), await HashingEngine().tokenize(TEXTS))
+        return Subject(
+            CountingWeigher(), await HashingEngine().tokenize(TEXTS, purpose=Purpose.DOCUMENT)
+        )
     weights = install_tiny_bert(tmp_path)
     encoder = BertEncoder(folder_of(weights, tmp_path), window_tokens=16)
     return Subject(read_lexicon(weights, tmp_path), encoder.tokenize(TEXTS))

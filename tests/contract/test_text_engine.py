@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from checkpoints import install_tiny_bert
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import open_engine
 from milvane.inference.settings import InferenceSettings
 from milvane.serving.ports import TextEngine
@@ -47,24 +47,24 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 @pytest.mark.parametrize("texts", [[], [""], [" "], TEXTS, ["a"] * 300, ["\0", "😀"]])
 async def test_each_text_has_its_ids(subject: Subject, texts: list[str]) -> None:
     """There is one flat array of int32 per text, in order, whatever the text."""
-    together = await subject.engine.tokenize(texts)
+    together = await subject.engine.tokenize(texts, purpose=Purpose.DOCUMENT)
     assert len(together) == len(texts)
     for text, ids in zip(texts, together, strict=True):
-        (alone,) = await subject.engine.tokenize([text])
+        (alone,) = await subject.engine.tokenize([text], purpose=Purpose.DOCUMENT)
         assert (ids.dtype, ids.ndim) == (np.int32, 1)
         np.testing.assert_array_equal(ids, alone)
 
 
 async def test_ids_are_never_cut(subject: Subject) -> None:
     """A text twice as long has twice the ids, but for those of spaces at its ends."""
-    once, twice = await subject.engine.tokenize([LONG, LONG + LONG])
+    once, twice = await subject.engine.tokenize([LONG, LONG + LONG], purpose=Purpose.DOCUMENT)
     assert 400 < 2 * len(once) - 2 <= len(twice) <= 2 * len(once)
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 async def test_rows_have_the_dimension_and_length_one(subject: Subject, dimension: int) -> None:
     """Any dimension can be asked for, and rows have length 1 in each."""
-    ids = await subject.engine.tokenize([*TEXTS, LONG, ""])
+    ids = await subject.engine.tokenize([*TEXTS, LONG, ""], purpose=Purpose.DOCUMENT)
     vectors = await subject.engine.embed(ids, dimension=dimension, lane=Lane.BULK)
     assert vectors.shape == (len(ids), dimension)
     assert vectors.dtype == np.float32
@@ -73,7 +73,7 @@ async def test_rows_have_the_dimension_and_length_one(subject: Subject, dimensio
 
 async def test_row_does_not_depend_on_what_else_is_asked(subject: Subject) -> None:
     """A text has the same row alone as among others, in either lane."""
-    ids = await subject.engine.tokenize([*TEXTS, LONG, *TEXTS])
+    ids = await subject.engine.tokenize([*TEXTS, LONG, *TEXTS], purpose=Purpose.DOCUMENT)
     together = await subject.engine.embed(ids, dimension=32, lane=Lane.BULK)
     for row, text_ids in enumerate(ids):
         alone = await subject.engine.embed([text_ids], dimension=32, lane=Lane.INTERACTIVE)
@@ -83,7 +83,7 @@ async def test_row_does_not_depend_on_what_else_is_asked(subject: Subject) -> No
 async def test_texts_are_told_apart_also_by_their_end(subject: Subject) -> None:
     """Different texts have different rows, however late they differ."""
     texts = [*TEXTS, LONG, LONG + "cat", LONG + "dog"]
-    ids = await subject.engine.tokenize(texts)
+    ids = await subject.engine.tokenize(texts, purpose=Purpose.DOCUMENT)
     vectors = await subject.engine.embed(ids, dimension=64, lane=Lane.BULK)
     assert len(np.unique(vectors, axis=0)) == len(texts)
 
@@ -96,8 +96,16 @@ async def test_nothing_gives_no_rows(subject: Subject) -> None:
 
 async def test_smaller_rows_are_the_beginning_of_larger_ones(subject: Subject) -> None:
     """Rows of any dimension begin alike, up to their length."""
-    ids = await subject.engine.tokenize(TEXTS)
+    ids = await subject.engine.tokenize(TEXTS, purpose=Purpose.DOCUMENT)
     large = await subject.engine.embed(ids, dimension=64, lane=Lane.BULK)
     small = await subject.engine.embed(ids, dimension=16, lane=Lane.BULK)
     cut = large[:, :16] / np.linalg.norm(large[:, :16], axis=1, keepdims=True)
     np.testing.assert_allclose(small, cut, atol=max(subject.tolerance, 1e-5), rtol=0)
+
+
+async def test_engine_has_a_fingerprint_that_stays(subject: Subject) -> None:
+    """It can be told from others by a few characters, which work does not change."""
+    before = subject.engine.fingerprint
+    await subject.engine.tokenize(["a"], purpose=Purpose.QUERY, instruction="find what is alike")
+    assert subject.engine.fingerprint == before
+    assert 0 < len(before) <= 64

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from milvane.domain.catalogue import Weights
 from milvane.domain.errors import Conflict
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.inference.adapting import adapt
 from milvane.inference.batcher import Batcher, Counts, QueueLimits
 from milvane.inference.batching import round_up
@@ -91,9 +91,23 @@ class Engine:
         """What has been computed since the start."""
         return self._batcher.counts
 
-    async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two engines only if they give the same vectors, up to rounding."""
+        return self.facts.fingerprint
+
+    async def tokenize(
+        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+    ) -> list[NDArray[np.int32]]:
         """
         Turn texts into token ids.
+
+        Args:
+            texts: Any strings.
+
+            purpose: Which side of a comparison the texts are on, for encoders that say so in words.
+
+            instruction: What the comparison is for, instead of the encoder's usual words.
 
         Returns:
             For each text, in order, its ids without special tokens; never cut.
@@ -101,7 +115,8 @@ class Engine:
         token_ids: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
-            token_ids += await self._in_pool(partial(self._encoder.tokenize, chunk))
+            work = partial(self._encoder.tokenize, chunk, purpose=purpose, instruction=instruction)
+            token_ids += await self._in_pool(work)
         return token_ids
 
     async def embed(

@@ -38,6 +38,8 @@ class EmbedRequest:
     dimension: int | None = None
     """The model's default if none."""
     purpose: Purpose = Purpose.DOCUMENT
+    instruction: str | None = None
+    """What the comparison is for, in the caller's words, where the model takes that."""
     lane: Lane = Lane.BULK
     outputs: frozenset[Output] = DENSE_ONLY
     cut_long_inputs: bool | None = None
@@ -220,14 +222,17 @@ class EmbeddingService:
         may_cut = request.cut_long_inputs
         if may_cut is None:
             may_cut = self._settings.cut_long_inputs
-        token_ids, too_long = await _tokenize(engine, model, texts, inverse, may_cut=may_cut)
+        token_ids = await engine.tokenize(
+            texts, purpose=request.purpose, instruction=request.instruction
+        )
+        too_long = _find_too_long(model, token_ids, inverse, may_cut=may_cut)
         return Prepared(
             engine=engine,
             dimension=dimension,
             lane=request.lane,
-            token_ids=token_ids,
+            token_ids=[ids[: model.max_input_tokens] for ids in token_ids],
             inverse=inverse,
-            too_long=frozenset(too_long),
+            too_long=too_long,
             outputs=request.outputs,
             purpose=request.purpose,
             terms=terms,
@@ -269,18 +274,16 @@ class EmbeddingService:
                 raise EmptyInput(index=index)
 
 
-async def _tokenize(
-    engine: TextEngine,
+def _find_too_long(
     model: Model,
-    texts: list[str],
+    token_ids: Sequence[NDArray[np.int32]],
     inverse: NDArray[np.intp],
     *,
     may_cut: bool,
-) -> tuple[list[NDArray[np.int32]], set[int]]:
-    """Tokenize distinct texts; refuse or cut those above the model's limit."""
+) -> frozenset[int]:
+    """Say which distinct texts are above the model's limit; refuse them if they may not be cut."""
     limit = model.max_input_tokens
-    token_ids = await engine.tokenize(texts)
-    too_long = {position for position, ids in enumerate(token_ids) if len(ids) > limit}
+    too_long = frozenset(i for i, ids in enumerate(token_ids) if len(ids) > limit)
     if too_long and not may_cut:
         position = min(too_long)
         raise InputTooLong(
@@ -289,7 +292,7 @@ async def _tokenize(
             max_tokens=limit,
             model=model.name,
         )
-    return [ids[:limit] for ids in token_ids], too_long
+    return too_long
 
 
 async def _weigh(prepared: Prepared) -> list[SparseVector]:

@@ -19,9 +19,24 @@ FieldVectors: TypeAlias = NDArray[np.float32] | NDArray[np.int8]
 class TextEngine(Protocol):
     """One set of weights, loaded and running."""
 
-    async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two engines only if they give the same vectors, up to rounding."""
+
+    async def tokenize(
+        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+    ) -> list[NDArray[np.int32]]:
         """
         Turn texts into token ids.
+
+        Args:
+            texts: Any strings.
+
+            purpose: Which side of a comparison the texts are on; for weights that are told so in
+                words, those words become part of each text.
+
+            instruction: What the comparison is for, in the caller's words, instead of the usual
+                ones; weights that take none ignore it.
 
         Returns:
             For each text, in order, its ids without special tokens; never cut. The length of one

@@ -34,7 +34,18 @@ class HashingEngine:
     text begins alike in every dimension, up to its length.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fingerprint: str = "hashing", is_told: bool = False) -> None:
+        """
+        Prepare an engine.
+
+        Args:
+            fingerprint: Tells it from others.
+
+            is_told: It puts the purpose, or the instruction, before each text, as some weights do.
+        """
+        self.fingerprint = fingerprint
+        """See the port."""
+        self._is_told = is_told
         self.embedded_texts = 0
         """Texts embedded so far: what a refused request must leave as it was."""
         self.calls: list[EmbedCall] = []
@@ -42,9 +53,12 @@ class HashingEngine:
         self.callers: list[Caller] = []
         """For whom each of them was."""
 
-    async def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    async def tokenize(
+        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+    ) -> list[NDArray[np.int32]]:
         """Turn each text into one id per word."""
-        return [_token_ids(text) for text in texts]
+        prompt = f"{instruction or purpose.value}: " if self._is_told else ""
+        return [_token_ids(prompt + text) for text in texts]
 
     async def embed(
         self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane

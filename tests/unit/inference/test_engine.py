@@ -14,7 +14,7 @@ import pytest
 from checkpoints import install_tiny_bert, write_tiny_bert
 from milvane.domain.catalogue import Weights
 from milvane.domain.errors import Conflict, NotFound, Overloaded, UpstreamUnavailable
-from milvane.domain.models import Lane
+from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import open_engine
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import folder_of
@@ -52,7 +52,9 @@ async def test_fingerprint_changes_with_the_weights(weights: Weights, tmp_path: 
 async def test_long_text_is_the_mean_of_its_windows(weights: Weights, tmp_path: Path) -> None:
     """Two windows of equal length make the mean of what each gives alone."""
     async with open_engine(weights, tmp_path, SETTINGS) as engine:
-        (whole,) = await engine.tokenize(["the cat sat on the mat the dog " * 2])
+        (whole,) = await engine.tokenize(
+            ["the cat sat on the mat the dog " * 2], purpose=Purpose.DOCUMENT
+        )
         ids = [whole[:8], whole[8:], np.concatenate([whole[:8], whole[8:]])]
         first, second, both = await engine.embed(ids, dimension=32, lane=Lane.BULK)
         assert engine.counts.inputs == 4
@@ -64,7 +66,7 @@ async def test_overload_reaches_the_caller(weights: Weights, tmp_path: Path) -> 
     """What the queue refuses, the engine refuses; the rest is served."""
     settings = SETTINGS.model_copy(update={"max_pending_inputs": 1})
     async with open_engine(weights, tmp_path, settings) as engine:
-        ids = await engine.tokenize(["the cat sat on the mat"] * 40)
+        ids = await engine.tokenize(["the cat sat on the mat"] * 40, purpose=Purpose.DOCUMENT)
         requests = [engine.embed(ids, dimension=8, lane=Lane.BULK) for _ in range(8)]
         results = await asyncio.gather(*requests, return_exceptions=True)
     refused = [result for result in results if isinstance(result, Overloaded)]
@@ -75,7 +77,7 @@ async def test_overload_reaches_the_caller(weights: Weights, tmp_path: Path) -> 
 async def test_closed_engine_refuses(weights: Weights, tmp_path: Path) -> None:
     """After the block is left, requests fail with a kind that clients may retry."""
     async with open_engine(weights, tmp_path, SETTINGS) as engine:
-        ids = await engine.tokenize(["the cat"])
+        ids = await engine.tokenize(["the cat"], purpose=Purpose.DOCUMENT)
     with pytest.raises(UpstreamUnavailable):
         await engine.embed(ids, dimension=8, lane=Lane.BULK)
 

@@ -27,10 +27,10 @@ class CountedEngine(HashingEngine):
         super().__init__()
         self.tokenized_texts = 0
 
-    async def tokenize(self, texts):
+    async def tokenize(self, texts, **how):
         """Tokenize and count."""
         self.tokenized_texts += len(texts)
-        return await super().tokenize(texts)
+        return await super().tokenize(texts, **how)
 
 
 def service_of(engine: HashingEngine, **settings: bool) -> EmbeddingService:
@@ -81,6 +81,19 @@ async def test_purpose_reaches_the_terms() -> None:
         for purpose in (Purpose.DOCUMENT, Purpose.QUERY)
     ]
     assert sums == [2, 4]
+
+
+async def test_purpose_and_instruction_reach_the_tokens() -> None:
+    """A model that is told in words what a text is for is told what the request says."""
+    engine = HashingEngine(is_told=True)
+    requests = [
+        EmbedRequest(MODEL, ["a"], purpose=Purpose.QUERY),
+        EmbedRequest(MODEL, ["a"]),
+        EmbedRequest(MODEL, ["a"], purpose=Purpose.QUERY, instruction="find"),
+        EmbedRequest(MODEL, ["a"], purpose=Purpose.QUERY, instruction="sort"),
+    ]
+    prepared = [await service_of(engine).prepare(request) for request in requests]
+    assert len({bytes(each.token_ids[0]) for each in prepared}) == len(requests)
 
 
 async def test_many_texts_keep_their_order() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.errors import Conflict
+from milvane.domain.models import Purpose
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,12 +41,22 @@ class BertEncoder:
         """The most that a window holds beside its special tokens."""
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
-    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    def tokenize(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Purpose = Purpose.DOCUMENT,  # noqa: ARG002 - the family is not told
+        instruction: str | None = None,  # noqa: ARG002 - nor does it take one
+    ) -> list[NDArray[np.int32]]:
         """
         Turn texts into token ids. Blocks.
 
         Args:
             texts: Any strings; half of a surrogate pair counts as an unknown character.
+
+            purpose: Which side of a comparison the texts are on.
+
+            instruction: What the comparison is for, in the caller's words.
 
         Returns:
             For each text, in order, its ids without special tokens; never cut.
