@@ -32,7 +32,7 @@ from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
-from milvane.domain.errors import Conflict
+from milvane.domain.errors import Conflict, NotFound
 from milvane.domain.jobs import JobKind
 from milvane.domain.models import Lane, Purpose
 from milvane.gateway.bindings import Bindings
@@ -45,6 +45,7 @@ from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.inference.engine import open_engine
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
+from milvane.inference.token_ids import TokenTexts, read_token_texts
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
@@ -113,7 +114,8 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     # The doors close first, whenever they were opened: what runs behind them may finish.
     async with AsyncExitStack() as parts, AsyncExitStack() as doors:
         parts.enter_context(_claim(settings.server.data_dir))
-        workshop = await _open_workshop(parts, embedding, settings)
+        vocabulary = await asyncio.to_thread(_token_texts, settings)
+        workshop = await _open_workshop(parts, embedding, settings, vocabulary)
         worker = JobWorker(workshop)
         app = create_app(
             embedding,
@@ -124,6 +126,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         )
         # The probes answer from here on: alive, and not ready yet.
         http = await doors.enter_async_context(_http_port(app, settings))
+            vocabulary=vocabulary,
         loading = _enter_beside(
             parts, open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
@@ -213,7 +216,10 @@ def _http_port(app: FastAPI, settings: Settings) -> HttpListener:
 
 
 async def _open_workshop(
-    stack: AsyncExitStack, embedding: EmbeddingService, settings: Settings
+    stack: AsyncExitStack,
+    embedding: EmbeddingService,
+    settings: Settings,
+    vocabulary: TokenTexts | None,
 ) -> Workshop:
     """Open what files and jobs are kept in."""
     data_dir = settings.server.data_dir
@@ -226,7 +232,7 @@ async def _open_workshop(
         files=files,
         parts=Parts(folder / "parts"),
         formats={
-            JobKind.BATCH: BatchLines(max_inputs=settings.apis.max_inputs),
+            JobKind.BATCH: BatchLines(max_inputs=settings.apis.max_inputs, vocabulary=vocabulary),
             JobKind.TEXT_TASK: TextLines(),
         },
         service=embedding,
@@ -308,3 +314,10 @@ def next_revision() -> int:
     has another revision, also across restarts.
     """
     return (time.time_ns() // 1_000_000) << 18
+def _token_texts(settings: Settings) -> TokenTexts | None:
+    try:
+        return read_token_texts(weights_dir(settings))
+    except NotFound:  # said to whoever sends token ids
+        return None
+
+

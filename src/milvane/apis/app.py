@@ -19,6 +19,7 @@ from milvane.apis.explorer import explorer_router
 from milvane.apis.health import Readiness, health_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
+from milvane.apis.ports import TokenTexts
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import ModelNotServed, ServiceError
 from milvane.serving.access import EVERYONE, Authenticator
@@ -35,6 +36,7 @@ def create_app(
     tasks: AsyncTasks | None = None,
     background: Background | None = None,
     authenticator: Authenticator = EVERYONE,
+    vocabulary: TokenTexts | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -52,6 +54,8 @@ def create_app(
         background: Keeps files and runs jobs; none to offer neither.
 
         authenticator: Says who may call; everyone if not given.
+
+        vocabulary: What inputs mean that are token ids; none refuses them.
 
         clock: Says the time in seconds, for rates; never goes back.
 
@@ -79,7 +83,7 @@ def create_app(
     app.include_router(health_router(readiness))
     app.include_router(explorer_router())
     for prefix in PREFIXES:
-        app.include_router(openai_router(service, settings), prefix=prefix)
+        app.include_router(openai_router(service, settings, vocabulary), prefix=prefix)
     if background is not None:
         tasks = join_background(app, background, settings)
     app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))

@@ -1,6 +1,6 @@
 """What the dialects ask of those who keep files and run jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,18 @@ from milvane.domain.files import FilePage, FilePurpose, FileQuery, StoredFile
 from milvane.domain.jobs import Job, JobKind, JobOrder, JobPage, JobQuery
 
 Clock = Callable[[], datetime]
+
+
+class TokenTexts(Protocol):
+    """A vocabulary that clients send texts in, as token ids."""
+
+    def join(self, token_ids: Iterable[int]) -> str:
+        """
+        Write a text out.
+
+        Raises:
+            KeyError: If the vocabulary has no such id; its argument is the id.
+        """
 
 
 class IncomingFile(Protocol):

@@ -294,7 +294,7 @@ def show_model(
 )
 def pull_model(
     name: Annotated[
-        str, typer.Argument(help="A model's name, or that of weights.")
+        str, typer.Argument(help="A model's name, that of weights, or `cl100k`.")
     ] = "all-minilm-l6-v2",
     file: Annotated[
         Path | None,

@@ -9,15 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from milvane.domain.catalogue import (
+    CL100K,
     MODELS,
     SERVED_BY,
     WEIGHTS,
+    Packaged,
     Weights,
     WeightsName,
     find_model,
     weights_of,
 )
-from milvane.domain.errors import NotFound
+from milvane.domain.errors import NotFound, ServiceError
 from milvane.domain.models import Modality, Model
 from milvane.inference.downloads import pull
 from milvane.inference.weights import folder_of, is_present
@@ -56,6 +58,9 @@ def print_model(name: str, settings: Settings) -> None:
     Raises:
         ModelNotFound: If neither is called so.
     """
+    if name == CL100K.name:
+        _print_facts(_package_facts(CL100K, settings))
+        return
     if name not in WEIGHTS:
         model = find_model(name)
         _print_contract(model)
@@ -63,19 +68,24 @@ def print_model(name: str, settings: Settings) -> None:
             _print_facts({"weights": "none of the catalogue serve it"})
             return
     weights = _weights_of(name)
-    folder = weights_dir(settings)
-    missing = f"not here; run `milvane models pull {weights.name}`"
     rows = {
-        "weights": weights.name,
-        "package": f"{weights.package} {weights.version}",
         "family": weights.family,
         "own dimension": weights.width,
         "window": f"{weights.window_tokens} tokens; longer texts are embedded in several windows",
-        "size": f"{weights.size_bytes / 1e6:.0f} MB",
-        "licence": weights.licence,
-        "folder": folder_of(weights, folder) if is_present(weights, folder) else missing,
     }
-    _print_facts(rows)
+    _print_facts(_package_facts(weights, settings) | rows)
+
+
+def _package_facts(files: Packaged, settings: Settings) -> dict[str, object]:
+    folder = weights_dir(settings)
+    missing = f"not here; run `milvane models pull {files.name}`"
+    return {
+        "weights" if isinstance(files, Weights) else "vocabulary": files.name,
+        "package": f"{files.package} {files.version}",
+        "size": f"{files.size_bytes / 1e6:.0f} MB",
+        "licence": files.licence,
+        "folder": folder_of(files, folder) if is_present(files, folder) else missing,
+    }
 
 
 def _print_contract(model: Model) -> None:
@@ -114,10 +124,10 @@ def _weights_of(name: str) -> Weights:
 
 def pull_with_progress(name: str, settings: Settings, *, file: Path | None = None) -> None:
     """
-    Fetch the weights of a model, with a progress bar.
+    Fetch the weights of a model, with a progress bar; from an index, also the vocabulary `cl100k`.
 
     Args:
-        name: A model's name, or that of weights.
+        name: A model's name, that of weights, or `cl100k`.
 
         settings: Say where weights are kept.
 
@@ -127,18 +137,36 @@ def pull_with_progress(name: str, settings: Settings, *, file: Path | None = Non
         ModelNotFound: If nothing is called so.
         ServiceError: If they cannot be fetched, or are not the ones of the catalogue.
     """
-    weights = _weights_of(name)
+    if name == CL100K.name:
+        _pull(CL100K, settings, file=file)
+        return
+    _pull(_weights_of(name), settings, file=file)
+    if file is None:
+        _pull_vocabulary(settings)
+
+
+def _pull_vocabulary(settings: Settings) -> None:
+    """Fetch what some clients need; that it cannot be had keeps nobody from what the others do."""
+    try:
+        _pull(CL100K, settings)
+    except ServiceError as error:
+        typer.echo(
+            f"Without {CL100K.name}, inputs that are token ids are refused: {error}", err=True
+        )
+
+
+def _pull(files: Packaged, settings: Settings, *, file: Path | None = None) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"Fetching {weights.name}", total=None)
+        task = progress.add_task(f"Fetching {files.name}", total=None)
         folder = pull(
-            weights,
+            files,
             weights_dir(settings),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
             from_file=file,
         )
-        progress.update(task, description=f"{weights.name}: here and checked", total=1, completed=1)
-    typer.echo(f"{weights.name}: {folder}", err=True)
+        progress.update(task, description=f"{files.name}: here and checked", total=1, completed=1)
+    typer.echo(f"{files.name}: {folder}", err=True)
 
 
 def pull_default_weights(settings: Settings) -> None:

@@ -40,26 +40,32 @@ class WeightsFile:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A set of weights that can be fetched as a Python package."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """Files that can be fetched out of a Python package."""
 
     name: WeightsName
-    family: str
-    """The encoder family that knows how to run it."""
     package: str
     version: str
     licence: str
-    width: int
-    """Dimension that the network itself produces."""
-    window_tokens: int
-    """Tokens that one forward pass sees, special tokens included."""
     files: tuple[WeightsFile, ...]
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all files together."""
         return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights(Packaged):
+    """A set of weights."""
+
+    family: str
+    """The encoder family that knows how to run it."""
+    width: int
+    """Dimension that the network itself produces."""
+    window_tokens: int
+    """Tokens that one forward pass sees, special tokens included."""
 
 
 def _by_name(*models: Model) -> Mapping[ModelName, Model]:
@@ -257,6 +263,27 @@ ALL_MINILM_L6_V2 = Weights(
 WEIGHTS: Mapping[WeightsName, Weights] = MappingProxyType(
     {weights.name: weights for weights in (ALL_MINILM_L6_V2,)}
 )
+
+CL100K = Packaged(
+    name=WeightsName("cl100k"),
+    package="litellm",
+    version="1.53.1",
+    licence="MIT",
+    files=(
+        WeightsFile(
+            path="litellm/llms/tokenizers/9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
+            name="cl100k_base.tiktoken",
+            sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+            size_bytes=1_681_126,
+        ),
+    ),
+)
+"""
+The vocabulary that some clients of OpenAI's API write texts in, as numbers.
+
+Its file has the name that `tiktoken` caches it under. Of the packages that carry it this is the
+smallest (6 MB); nothing else of the package is used.
+"""
 
 SERVED_BY: Mapping[ModelName, WeightsName] = MappingProxyType(
     {name: ALL_MINILM_L6_V2.name for name, model in MODELS.items() if model.is_text_only}

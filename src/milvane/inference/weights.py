@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from milvane.domain.catalogue import Weights, WeightsFile
+from milvane.domain.catalogue import Packaged, WeightsFile
 from milvane.domain.errors import Conflict, NotFound
 
 LOG = logging.getLogger(__name__)
@@ -52,18 +52,18 @@ def default_folder(environment: Mapping[str, str], home: Path) -> Path:
     return (Path(cache) if cache.startswith("/") else home / ".cache") / "milvane" / "weights"
 
 
-def folder_of(weights: Weights, weights_dir: Path) -> Path:
+def folder_of(weights: Packaged, weights_dir: Path) -> Path:
     """Say where a set lives, whether it is there or not."""
     return weights_dir / f"{weights.name}-{weights.version}"
 
 
-def is_present(weights: Weights, weights_dir: Path) -> bool:
+def is_present(weights: Packaged, weights_dir: Path) -> bool:
     """Say whether all files of a set are there with their sizes."""
     folder = folder_of(weights, weights_dir)
     return all(_size_bytes(folder / file.name) == file.size_bytes for file in weights.files)
 
 
-def find(weights: Weights, weights_dir: Path) -> Path:
+def find(weights: Packaged, weights_dir: Path) -> Path:
     """
     Find a set that is fit to be loaded.
 
@@ -89,7 +89,7 @@ def find(weights: Weights, weights_dir: Path) -> Path:
     return folder
 
 
-def verify(weights: Weights, weights_dir: Path) -> None:
+def verify(weights: Packaged, weights_dir: Path) -> None:
     """
     Hash every file of a set and compare it with the catalogue; remember the outcome if it is good.
 
@@ -106,7 +106,7 @@ def verify(weights: Weights, weights_dir: Path) -> None:
     write_stamp(weights, folder)
 
 
-def write_stamp(weights: Weights, folder: Path) -> None:
+def write_stamp(weights: Packaged, folder: Path) -> None:
     """Record that the files of a set, as they lie in ``folder``, have the catalogue's hashes."""
     stamp = _Stamp(files={file.name: _seen(folder / file.name, file) for file in weights.files})
     try:

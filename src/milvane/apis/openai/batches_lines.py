@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from milvane.apis.openai.errors import message_of, row_of
+from milvane.apis.openai.token_ids import count_inputs
 from milvane.apis.openai.translate import (
     find_offered_model,
     parse_embeddings,
@@ -17,6 +18,7 @@ from milvane.apis.openai.translate import (
     to_request,
 )
 from milvane.apis.openai.wire import EmbeddingsBody
+from milvane.apis.ports import TokenTexts
 from milvane.domain.catalogue import MODELS, weights_of
 from milvane.domain.errors import DeadlineExceeded, InvalidInput, ServiceError
 from milvane.domain.files import FilePurpose
@@ -167,6 +169,7 @@ class BatchLines:
         self,
         *,
         max_inputs: int,
+        vocabulary: TokenTexts | None = None,
         max_lines: int = MAX_LINES,
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
@@ -176,6 +179,8 @@ class BatchLines:
         Args:
             max_inputs: Texts of one line.
 
+            vocabulary: What inputs mean that are token ids; none refuses them.
+
             max_lines: Lines of one file that are not blank.
 
             max_line_bytes: Bytes of one line without its end.
@@ -183,6 +188,7 @@ class BatchLines:
         self.max_line_bytes = max_line_bytes
         self._max_lines = max_lines
         self._max_inputs = max_inputs
+        self._vocabulary = vocabulary
 
     def inspect(self, lines: Iterable[NumberedLine], order: JobOrder, name: str) -> Findings:  # noqa: ARG002
         """Look at a whole input file; stops early when there is enough to say against it."""
@@ -205,7 +211,7 @@ class BatchLines:
         """Read one line of a file that was found good."""
         request = parse_line(line, max_line_bytes=self.max_line_bytes)
         seed = blake2b(f"{job.id}:{line.number}".encode(), digest_size=16).digest()
-        return BatchLine(request, UUID(bytes=seed), self._max_inputs)
+        return BatchLine(request, UUID(bytes=seed), self._max_inputs, self._vocabulary)
 
     def expiry(self) -> ServiceError:
         """Say that a line was not done in time."""
@@ -217,17 +223,23 @@ class BatchLines:
 class BatchLine:
     """One request of a batch."""
 
-    def __init__(self, request: BatchRequest, line_id: UUID, max_inputs: int) -> None:
+    def __init__(
+        self,
+        request: BatchRequest,
+        line_id: UUID,
+        max_inputs: int,
+        vocabulary: TokenTexts | None,
+    ) -> None:
         self._request = request
         self._id = line_id
         self._max_inputs = max_inputs
+        self._vocabulary = vocabulary
 
     def request(self) -> EmbedRequest:
         """Say what is to be embedded, behind those who wait."""
         body = self._body
-        inputs = len(body.input) if isinstance(body.input, list) else 1
-        find_offered_model(body.model, inputs=inputs, are_limits_strict=False)
-        return replace(to_request(body), lane=Lane.BULK)
+        find_offered_model(body.model, inputs=count_inputs(body.input), are_limits_strict=False)
+        return replace(to_request(body, self._vocabulary), lane=Lane.BULK)
 
     def render_result(self, embedded: Embedded) -> bytes:
         """Write the answer that a request on its own would have had."""

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from milvane.apis.connection import run_while_connected
+from milvane.apis.openai.token_ids import count_inputs
 from milvane.apis.openai.translate import (
     find_offered_model,
     model_card,
@@ -20,6 +21,7 @@ from milvane.apis.openai.wire import (
     ModelList,
 )
 from milvane.apis.pieces import join_yielding
+from milvane.apis.ports import TokenTexts
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import MODELS, find_model
 from milvane.serving.embedding import EmbeddingService
@@ -38,19 +40,32 @@ _BODY = {
 }
 
 
-def openai_router(service: EmbeddingService, settings: ApisSettings) -> APIRouter:
-    """Build the dialect's routes in front of the use case."""
+def openai_router(
+    service: EmbeddingService, settings: ApisSettings, vocabulary: TokenTexts | None
+) -> APIRouter:
+    """
+    Build the dialect's routes in front of the use case.
+
+    Args:
+        service: The use case.
+
+        settings: What a request may hold.
+
+        vocabulary: What token ids mean; none refuses them.
+    """
     router = APIRouter(tags=["OpenAI"], responses=_ERRORS)
 
     @router.post("/embeddings", response_model=EmbeddingsAnswer, openapi_extra=_BODY)
     async def create_embeddings(request: Request) -> Response:
         """Embed one text or several."""
         body = parse_embeddings(await request.body(), max_inputs=settings.max_inputs)
-        inputs = len(body.input) if isinstance(body.input, list) else 1
         request.state.model = find_offered_model(
-            body.model, inputs=inputs, are_limits_strict=settings.strict_limits
+            body.model,
+            inputs=count_inputs(body.input),
+            are_limits_strict=settings.strict_limits,
         )
-        embedded = await run_while_connected(request.receive, service.embed(to_request(body)))
+        asked = to_request(body, vocabulary)
+        embedded = await run_while_connected(request.receive, service.embed(asked))
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
         return Response(await join_yielding(pieces), media_type="application/json")
 

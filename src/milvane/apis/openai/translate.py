@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from milvane.apis.openai.errors import ALGORITHM, NotOffered
+from milvane.apis.openai.token_ids import count_inputs, refusal_of, texts_of
 from milvane.apis.openai.wire import EmbeddingsBody, ModelCard, Serving
+from milvane.apis.ports import TokenTexts
 from milvane.domain.catalogue import find_model, weights_of
 from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Lane, Model, Output, Purpose
@@ -21,8 +23,6 @@ INTERACTIVE_INPUTS = 8
 
 VALUES_PER_PIECE = {"float": 32_768, "base64": 524_288}
 """How many numbers turn into bytes in about a millisecond."""
-
-_NOT_TEXT = "Value error, contents is neither str nor list of str.: input.contents"
 
 
 def parse_embeddings(content: bytes, *, max_inputs: int) -> EmbeddingsBody:
@@ -36,14 +36,23 @@ def parse_embeddings(content: bytes, *, max_inputs: int) -> EmbeddingsBody:
         body = EmbeddingsBody.model_validate_json(content)
     except ValidationError as error:
         raise _refusal_of(error) from error
-    if isinstance(body.input, list):
-        check_count(len(body.input), max_inputs)
+    check_count(count_inputs(body.input), max_inputs)
     return body
 
 
-def to_request(body: EmbeddingsBody) -> EmbedRequest:
-    """Say in the domain's words what a body asks for."""
-    texts = [body.input] if isinstance(body.input, str) else body.input
+def to_request(body: EmbeddingsBody, vocabulary: TokenTexts | None) -> EmbedRequest:
+    """
+    Say in the domain's words what a body asks for.
+
+    Args:
+        body: What came.
+
+        vocabulary: What token ids mean; none refuses them.
+
+    Raises:
+        InvalidInput: If it has token ids that nobody knows.
+    """
+    texts = texts_of(body.input, vocabulary)
     return EmbedRequest(
         model=body.model,
         texts=texts,
@@ -174,9 +183,8 @@ def _refusal_of(error: ValidationError) -> InvalidInput:
     if problem["type"] == "missing":
         return InvalidInput(_missing(parameter), parameter=parameter)
     if parameter == "input":
-        # The union complains first of the string and then of the list, which names the item.
-        of_input = [each for each in problems if each["loc"][0] == "input"]
-        return _wrong_input(of_input[-1]["loc"], of_input[-1]["input"])
+        # The union complains first of the string, and so shows the whole.
+        return refusal_of(problem["input"])
     return InvalidInput(
         f"Value error, {parameter} is invalid: {problem['msg']}", parameter=parameter
     )
@@ -186,25 +194,3 @@ def _missing(parameter: str) -> str:
     if parameter == "input":
         return "Required input parameter missing from request."
     return f'Required parameter "{parameter}" missing from request.'
-
-
-def _wrong_input(location: tuple[int | str, ...], value: object) -> InvalidInput:
-    """
-    Refuse what is neither a text nor a list of texts.
-
-    Args:
-        location: Where pydantic found it; ends with the item's position if it is one of a list.
-
-        value: What stands there.
-    """
-    position = location[-1]
-    index = position if isinstance(position, int) else None
-    found = "input" if index is None else f"input {index}"
-    if index is not None and isinstance(value, int | list) and not isinstance(value, bool):
-        cure = (
-            "holds token ids, and this server takes text: with langchain's OpenAIEmbeddings "
-            "pass check_embedding_ctx_length=False, elsewhere send strings"
-        )
-    else:
-        cure = "is not a string"
-    return InvalidInput(f"{ALGORITHM}{_NOT_TEXT}: {found} {cure}", index=index, parameter="input")

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
+"""A text in the vocabulary cl100k."""
+
 
 class EmbeddingsBody(BaseModel):
     """A request to embed. What is not declared here is ignored, as the hosted service does."""
@@ -14,8 +17,14 @@ class EmbeddingsBody(BaseModel):
         max_length=256, description="A model of the catalogue.", examples=["text-embedding-v4"]
     )
     # fail_fast: a body of a million numbers must not become a million errors.
-    input: str | Annotated[list[str], Field(fail_fast=True)] = Field(
-        description="One text or several. Token ids are not taken: send text.",
+    input: (
+        str
+        | Annotated[list[str], Field(fail_fast=True)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(fail_fast=True)]
+    ) = Field(
+        description="One text or several; each may be a list of token ids of cl100k, which is "
+        "turned back into the text (`milvane models pull cl100k`).",
         examples=["The quality of the clothes is excellent"],
     )
     dimensions: int | None = Field(
