@@ -100,14 +100,16 @@ class LiteClient:
             await self.create_index(name, index)
             await self.load(name)
 
-    async def create_index(self, name: str, index_type: str) -> None:
-        """Put an index on the vectors."""
-        pairs = {"index_type": index_type, "metric_type": "COSINE"}
+    async def create_index(self, name: str, index_type: str, field: str = "vector") -> None:
+        """Put an index on the vectors, or on another field."""
+        pairs = {"index_type": index_type}
+        if field == "vector":
+            pairs["metric_type"] = "COSINE"
         await self.change(
             "CreateIndex",
             milvus_pb2.CreateIndexRequest(
                 collection_name=name,
-                field_name="vector",
+                field_name=field,
                 extra_params=[common_pb2.KeyValuePair(key=k, value=v) for k, v in pairs.items()],
             ),
         )
@@ -166,7 +168,7 @@ class LiteClient:
         """List the ids of rows, as often as each is there, in order."""
         return sorted(await self._query(name, expression, ["id"]))
 
-    async def search(self, name: str, row_id: int, limit: int = 10) -> list[int]:
+    async def search(self, name: str, row_id: int, limit: int = 10, **more: str) -> list[int]:
         """Search with a row's own vector; returns ids, nearest first."""
         group = common_pb2.PlaceholderGroup(
             placeholders=[
@@ -177,7 +179,7 @@ class LiteClient:
                 )
             ]
         )
-        pairs = {"anns_field": "vector", "topk": str(limit), "params": "{}"}
+        pairs = {"anns_field": "vector", "topk": str(limit), "params": "{}", **more}
         request = milvus_pb2.SearchRequest(
             collection_name=name,
             placeholder_group=group.SerializeToString(),

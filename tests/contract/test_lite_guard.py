@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import grpc
@@ -248,10 +249,69 @@ async def test_calls_that_milvus_lite_lacks_say_so(tmp_path: Path) -> None:
         running_lite(tmp_path) as (lite, _),
         Upstream(lite, wait_for_restart_s=1) as upstream,
     ):
-        for method in (f"/{SERVICE}/AllocTimestamp", f"/{SERVICE}/NoSuchCall", "/other/Call"):
+        for method in (f"/{SERVICE}/GetReplicas", f"/{SERVICE}/NoSuchCall", "/other/Call"):
             with pytest.raises(UpstreamStatus) as caught:
                 await upstream.call(method, b"")
             assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_timestamps_rise(tmp_path: Path) -> None:
+    """Each is later than the one before, however many are wanted at once, and tells the time."""
+    async with running_lite(tmp_path) as (_, client):
+        before = time.time_ns() // 1_000_000
+        request = milvus_pb2.AllocTimestampRequest()
+        first = await client.call("AllocTimestamp", milvus_pb2.AllocTimestampResponse, request)
+        more = await asyncio.gather(
+            *(
+                client.call("AllocTimestamp", milvus_pb2.AllocTimestampResponse, request)
+                for _ in range(20)
+            )
+        )
+    stamps = {each.timestamp for each in more}
+    assert len(stamps) == 20
+    assert min(stamps) > first.timestamp
+    assert before <= first.timestamp >> 18 <= before + 60_000
+
+
+async def test_empty_metric_is_the_metric_of_the_index(tmp_path: Path) -> None:
+    """A search that names its metric with no letters finds what one without finds."""
+    async with running_lite(tmp_path) as (_, client):
+        await client.create("rows")
+        await client.insert("rows", range(20))
+        plain = await client.search("rows", 7)
+        assert await client.search("rows", 7, metric_type="") == plain
+        assert plain[0] == 7
+
+
+async def test_index_that_is_there_may_be_asked_for_again(tmp_path: Path) -> None:
+    """The same index again is no error, and another one on the same field is."""
+    async with running_lite(tmp_path) as (_, client):
+        await client.create("rows", index="HNSW")
+        await client.create_index("rows", "HNSW")
+        with pytest.raises(Refused, match="already exists"):
+            await client.create_index("rows", "FLAT")
+
+
+async def test_index_is_dropped_by_its_name_alone(tmp_path: Path) -> None:
+    """Other indexes stay; a name that is none of theirs drops nothing."""
+    async with running_lite(tmp_path) as (_, client):
+        await client.create("rows")
+        await client.create_index("rows", "INVERTED", field="id")
+        await client.release("rows")
+        with pytest.raises(Refused, match="there are id, vector"):
+            await client.change(
+                "DropIndex",
+                milvus_pb2.DropIndexRequest(collection_name="rows", index_name="other"),
+            )
+        await client.change(
+            "DropIndex", milvus_pb2.DropIndexRequest(collection_name="rows", index_name="id")
+        )
+        left = await client.call(
+            "DescribeIndex",
+            milvus_pb2.DescribeIndexResponse,
+            milvus_pb2.DescribeIndexRequest(collection_name="rows"),
+        )
+    assert [index.field_name for index in left.index_descriptions] == ["vector"]
 
 
 async def test_client_that_pings_all_the_time_is_served(tmp_path: Path) -> None:

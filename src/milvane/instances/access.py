@@ -37,6 +37,7 @@ class Access(Enum):
 _BY_ACCESS: Final = {
     Access.NOTHING: (
         "Connect",
+        "AllocTimestamp",
         "GetVersion",
         "CheckHealth",
         "GetFlushState",
@@ -94,7 +95,7 @@ _BY_ACCESS: Final = {
 TABLE: Final = MappingProxyType(
     {name: access for access, names in _BY_ACCESS.items() for name in names}
 )
-"""RPC name -> what it touches, for every RPC that Milvus Lite implements."""
+"""RPC name -> what it touches, for every RPC that the embedded engine answers."""
 
 _REPEATABLE: Final = frozenset({Access.NOTHING, Access.CATALOGUE, Access.READ})
 

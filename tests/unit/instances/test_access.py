@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from milvus_lite.adapter.grpc.servicer import MilvusServicer
-from pymilvus.grpc_gen import milvus_pb2
-
 from milvane.instances.access import TABLE, Access, access_of, is_repeatable, rpc_name
+from milvane.instances.lite.rpcs import unary_rpcs
 
 
-def test_table_names_exactly_what_milvus_lite_implements() -> None:
+def test_table_names_exactly_what_the_embedded_engine_answers() -> None:
     """An RPC that Milvus Lite gains or loses is seen here before anybody calls it."""
-    service = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
-    implemented = {each.name for each in service.methods} & set(vars(MilvusServicer))
-    assert set(TABLE) == implemented
+    assert set(TABLE) == {rpc.name for rpc in unary_rpcs().values() if rpc.is_implemented}
 
 
 def test_unknown_rpc_is_alone_with_everything() -> None:

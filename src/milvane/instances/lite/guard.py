@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.domain.errors import Conflict, InvalidInput, Overloaded, ServiceError
@@ -27,6 +26,7 @@ from milvane.instances.lite.gates import Gate
 from milvane.instances.lite.indexing import settle_index
 from milvane.instances.lite.journal import CollectionKey
 from milvane.instances.lite.locks import Hold
+from milvane.instances.lite.servicer import Servicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Guard:
             threads: Where calls run.
         """
         self._engine = engine
-        self._servicer = MilvusServicer(engine.db)
+        self._servicer = Servicer(engine.db)
         self._threads = threads
         self._max_waiting = settings.max_waiting_calls
         self._catalogue = Gate("the catalogue", settings.max_waiting_calls)

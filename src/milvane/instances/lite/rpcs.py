@@ -1,4 +1,4 @@
-"""The RPCs of the Milvus service: their messages, and which of them Milvus Lite implements."""
+"""The RPCs of the Milvus service: their messages, and which of them the embedded engine answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from google.protobuf.message_factory import GetMessageClass
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from milvane.instances.lite.servicer import Servicer
+
+_ANSWERED = vars(MilvusServicer).keys() | vars(Servicer).keys()
 _LEGACY_CODES = {8: common_pb2.ErrorCode.RateLimit}
 
 
@@ -48,7 +51,7 @@ def unary_rpcs() -> dict[str, Rpc]:
             method.name,
             GetMessageClass(method.input_type),
             GetMessageClass(method.output_type),
-            method.name in vars(MilvusServicer),
+            method.name in _ANSWERED,
         )
         for method in service.methods
         if not (method.client_streaming or method.server_streaming)

@@ -1,0 +1,96 @@
+"""Milvus Lite's own servicer, and what clients of Milvus need beside it."""
+
+# ruff: noqa: N802, SLF001 - RPCs have the protocol's names; indexes Milvus Lite keeps to itself
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from milvus_lite.adapter.grpc.errors import to_status_kwargs
+from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.adapter.grpc.translators.index import kv_pairs_to_index_params_dict
+from milvus_lite.exceptions import IndexNotFoundError, MilvusLiteError
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+if TYPE_CHECKING:
+    from milvus_lite.engine.collection import Collection
+
+_LOGICAL_BITS = 18
+"""Bits of a Milvus timestamp below its milliseconds since 1970."""
+
+
+class Servicer(MilvusServicer):
+    """Answers the calls that Milvus Lite implements, and `AllocTimestamp`."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__(db)
+        # Guards the last timestamp: calls run in several threads.
+        self._clock = threading.Lock()
+        self._last_timestamp = 0
+
+    def AllocTimestamp(self, _request: Any, _context: Any) -> Any:
+        """Give out a timestamp; pymilvus's asynchronous client wants one to wait for an index."""
+        with self._clock:
+            now = (time.time_ns() // 1_000_000) << _LOGICAL_BITS
+            self._last_timestamp = max(now, self._last_timestamp + 1)
+            return milvus_pb2.AllocTimestampResponse(
+                status=common_pb2.Status(code=0), timestamp=self._last_timestamp
+            )
+
+    def Search(self, request: Any, context: Any) -> Any:
+        """Search; an empty metric, which the Node client sends, stands for the index's own."""
+        _drop_empty_metric(request.search_params)
+        return super().Search(request, context)
+
+    def HybridSearch(self, request: Any, context: Any) -> Any:
+        """Search several fields; see `Search`."""
+        for part in request.requests:
+            _drop_empty_metric(part.search_params)
+        return super().HybridSearch(request, context)
+
+    def CreateIndex(self, request: Any, context: Any) -> Any:
+        """Create an index; to ask again for the one that is there succeeds, as in Milvus."""
+        try:
+            collection = self._get_collection(request, context)
+            if _has_index(collection, request):
+                return common_pb2.Status(code=0)
+        except MilvusLiteError:
+            pass  # it is said once more below, by Milvus Lite
+        return super().CreateIndex(request, context)
+
+    def DropIndex(self, request: Any, context: Any) -> Any:
+        """Drop one index; Milvus Lite, given the name that it lists, would drop all of them."""
+        try:
+            indexed = set(self._get_collection(request, context)._index_specs)
+        except MilvusLiteError as error:
+            return common_pb2.Status(**to_status_kwargs(error))
+        name = request.index_name
+        if not request.field_name and name in indexed:
+            request.field_name = name
+        elif not request.field_name and name and len(indexed) > 1:
+            missing = IndexNotFoundError(
+                f"index not found[indexName={name}]; there are {', '.join(sorted(indexed))}"
+            )
+            return common_pb2.Status(**to_status_kwargs(missing))
+        return super().DropIndex(request, context)
+
+
+def _drop_empty_metric(pairs: Any) -> None:
+    kept = [pair for pair in pairs if pair.key != "metric_type" or pair.value]
+    if len(kept) < len(pairs):
+        del pairs[:]
+        pairs.extend(kept)
+
+
+def _has_index(collection: Collection, request: Any) -> bool:
+    spec = collection._index_specs.get(request.field_name)
+    if spec is None:
+        return False
+    asked = kv_pairs_to_index_params_dict(request.extra_params)
+    return (
+        str(asked.get("index_type", "")).upper() == spec.index_type
+        and str(asked.get("metric_type") or "NONE").upper() == spec.metric_type
+        and dict(asked.get("params") or {}) == spec.build_params
+    )
