@@ -14,33 +14,37 @@ from numpy.typing import NDArray
 
 from checkpoints import POSITIONS, VOCABULARY, WIDTH, write_tiny_bert
 from milvane.domain.errors import Conflict
-from milvane.inference.runtimes.bert_checkpoint import BertCheckpoint, read_checkpoint
-from milvane.inference.runtimes.numpy_bert import NumpyBert
-from milvane.inference.runtimes.opening import open_bert
-from milvane.inference.runtimes.openvino_bert import OpenvinoBert
+from milvane.inference.encoders.recipe import read_recipe
+from milvane.inference.runtimes.network import Head, Network
+from milvane.inference.runtimes.numpy_network import NumpyNetwork
+from milvane.inference.runtimes.opening import open_runtime
+from milvane.inference.runtimes.openvino_network import OpenvinoNetwork
 from milvane.inference.runtimes.port import Runtime
+from milvane.inference.runtimes.reading import read_network
 
 Ids = NDArray[np.int32]
 
-MAKERS: dict[str, Callable[[BertCheckpoint], Runtime]] = {
-    "numpy": NumpyBert,
-    "openvino-f32": lambda checkpoint: OpenvinoBert(checkpoint, threads=2, precision="f32"),
-    "openvino-auto": lambda checkpoint: OpenvinoBert(checkpoint, threads=1, precision="auto"),
+HEAD = Head("mean")
+
+MAKERS: dict[str, Callable[[Network], Runtime]] = {
+    "numpy": lambda network: NumpyNetwork(network, HEAD),
+    "openvino-f32": lambda network: OpenvinoNetwork(network, HEAD, threads=2, precision="f32"),
+    "openvino-auto": lambda network: OpenvinoNetwork(network, HEAD, threads=1, precision="auto"),
 }
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> BertCheckpoint:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     """A small random network."""
     folder = tmp_path_factory.mktemp("tiny-bert")
     write_tiny_bert(folder)
-    return read_checkpoint(folder)
+    return read_network(folder)
 
 
 @pytest.fixture(scope="module", params=MAKERS)
-def runtime(request: pytest.FixtureRequest, checkpoint: BertCheckpoint) -> Iterator[Runtime]:
+def runtime(request: pytest.FixtureRequest, network: Network) -> Iterator[Runtime]:
     """Each runtime with the same network."""
-    opened = MAKERS[request.param](checkpoint)
+    opened = MAKERS[request.param](network)
     yield opened
     opened.close()
 
@@ -63,14 +67,14 @@ batches = st.lists(st.integers(1, POSITIONS), min_size=1, max_size=6)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(lengths=batches, spare=st.integers(0, 4), seed=st.integers(0, 1000))
 def test_runtime_gives_the_numbers_of_the_reference(
-    runtime: Runtime, checkpoint: BertCheckpoint, lengths: list[int], spare: int, seed: int
+    runtime: Runtime, network: Network, lengths: list[int], spare: int, seed: int
 ) -> None:
     """Every batch of every shape gives what plain NumPy gives, within the precision."""
     ids, counts = draw_batch(seed, lengths, min(POSITIONS, max(lengths) + spare))
     vectors = runtime.forward(ids, counts)
     assert vectors.shape == (len(lengths), WIDTH)
     assert vectors.dtype == np.float32
-    expected = NumpyBert(checkpoint).forward(ids, counts)
+    expected = NumpyNetwork(network, HEAD).forward(ids, counts)
     np.testing.assert_allclose(vectors, expected, atol=tolerance(runtime), rtol=0)
 
 
@@ -114,24 +118,24 @@ def test_runtime_describes_itself(runtime: Runtime) -> None:
     assert runtime.threads >= 1
 
 
-def test_one_pass_runs_on_each_core(checkpoint: BertCheckpoint) -> None:
+def test_one_pass_runs_on_each_core(network: Network) -> None:
     """As many passes may run at once as there are threads."""
-    assert OpenvinoBert(checkpoint, threads=2, precision="f32").concurrency == 2
+    assert OpenvinoNetwork(network, HEAD, threads=2, precision="f32").concurrency == 2
 
 
-def test_bf16_is_given_or_refused(checkpoint: BertCheckpoint) -> None:
+def test_bf16_is_given_or_refused(network: Network) -> None:
     """An explicit precision is never quietly replaced."""
-    has_bf16 = OpenvinoBert(checkpoint, threads=1, precision="auto").precision == "bf16"
+    has_bf16 = OpenvinoNetwork(network, HEAD, threads=1, precision="auto").precision == "bf16"
     if has_bf16:
-        assert OpenvinoBert(checkpoint, threads=1, precision="bf16").precision == "bf16"
+        assert OpenvinoNetwork(network, HEAD, threads=1, precision="bf16").precision == "bf16"
     else:
         with pytest.raises(Conflict, match="no native bf16"):
-            OpenvinoBert(checkpoint, threads=1, precision="bf16")
+            OpenvinoNetwork(network, HEAD, threads=1, precision="bf16")
 
 
 def test_fastest_runtime_is_opened(tmp_path: Path) -> None:
     """A folder with a network is run by OpenVINO, on as many cores as asked for."""
     write_tiny_bert(tmp_path)
-    runtime = open_bert(tmp_path, threads=1, precision="f32")
+    runtime = open_runtime(tmp_path, read_recipe(tmp_path), threads=1, precision="f32")
     assert runtime.name.startswith("OpenVINO")
     assert runtime.threads == 1

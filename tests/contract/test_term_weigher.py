@@ -12,7 +12,8 @@ from checkpoints import install_tiny_bert, tiny_weights, write_tiny_bert
 from milvane.domain.errors import Conflict, NotFound
 from milvane.domain.models import Purpose
 from milvane.domain.vectors import SparseVector
-from milvane.inference.encoders.bert import BertEncoder
+from milvane.inference.encoders.recipe import read_recipe
+from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.vocabulary import read_lexicon
 from milvane.inference.weights import folder_of
 from milvane.serving.ports import TermWeigher
@@ -37,7 +38,8 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
             CountingWeigher(), await HashingEngine().tokenize(TEXTS, purpose=Purpose.DOCUMENT)
         )
     weights = install_tiny_bert(tmp_path)
-    encoder = BertEncoder(folder_of(weights, tmp_path), window_tokens=16)
+    folder = folder_of(weights, tmp_path)
+    encoder = TextEncoder(folder, read_recipe(folder), window_tokens=16)
     return Subject(read_lexicon(weights, tmp_path), encoder.tokenize(TEXTS))
 
 

@@ -23,8 +23,9 @@ from milvane.inference.adapting import adapt
 from milvane.inference.batcher import Batcher, Counts, QueueLimits
 from milvane.inference.batching import round_up
 from milvane.inference.calibration import Calibration, check_golden, read_calibration
-from milvane.inference.encoders.bert import POOLING, BertEncoder
-from milvane.inference.runtimes.opening import open_bert
+from milvane.inference.encoders.recipe import Recipe, read_recipe
+from milvane.inference.encoders.text import TextEncoder
+from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import find
@@ -58,7 +59,8 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    encoder: BertEncoder
+    recipe: Recipe
+    encoder: TextEncoder
     runtime: Runtime
     calibration: Calibration
 
@@ -95,6 +97,11 @@ class Engine:
     def fingerprint(self) -> str:
         """Equal for two engines only if they give the same vectors, up to rounding."""
         return self.facts.fingerprint
+
+    @property
+    def width(self) -> int:
+        """Components that a vector really has; larger ones are filled up with zeros."""
+        return self.facts.width
 
     async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
@@ -199,12 +206,16 @@ async def open_engine(
 
 
 def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> _Loaded:
-    if weights.family != "bert":
-        raise Conflict(f"no encoder runs the family {weights.family!r} of {weights.name}")
     folder = find(weights, weights_dir)
-    encoder = BertEncoder(folder, weights.window_tokens)
-    runtime = open_bert(folder, threads=settings.threads, precision=settings.precision)
-    loaded = _Loaded(encoder, runtime, read_calibration(weights))
+    recipe = read_recipe(folder)
+    if recipe.family != weights.family:
+        raise Conflict(
+            f"{folder} holds a network of the family {recipe.family!r}; {weights.name} is of the "
+            f"family {weights.family!r}: run `milvane models pull {weights.name}`"
+        )
+    encoder = TextEncoder(folder, recipe, weights.window_tokens)
+    runtime = open_runtime(folder, recipe, threads=settings.threads, precision=settings.precision)
+    loaded = _Loaded(recipe, encoder, runtime, read_calibration(weights))
     try:
         _check(weights, loaded)
     except BaseException:
@@ -232,7 +243,7 @@ def _check(weights: Weights, loaded: _Loaded) -> None:
     check_golden(golden, normalize_rows(runtime.forward(padded, lengths)), weights)
 
 
-def _cut(encoder: BertEncoder, token_ids: Sequence[NDArray[np.int32]]) -> _Windows:
+def _cut(encoder: TextEncoder, token_ids: Sequence[NDArray[np.int32]]) -> _Windows:
     contents: list[NDArray[np.int32]] = []
     counts = []
     for ids in token_ids:
@@ -247,7 +258,7 @@ def _facts(weights: Weights, loaded: _Loaded) -> EngineFacts:
     runtime = loaded.runtime
     parts = (
         *(file.sha256 for file in weights.files),
-        POOLING,
+        loaded.recipe.template,
         str(weights.window_tokens),
         runtime.precision,
         loaded.calibration.basis_sha256,

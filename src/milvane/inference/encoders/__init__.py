@@ -1,5 +1,6 @@
 """
-One module per model family: tokens, special tokens, pooling; no tensor library.
+What a network is fed and what is done with its states: tokens, prompts, pooling; no tensor library.
 
-An encoder knows what a family's network is fed; it does not run the network.
+`families` says it where a folder does not; `recipe` reads what a folder says of itself; `text`
+turns texts into token ids accordingly. None of them runs a network.
 """

@@ -1,54 +1,83 @@
-"""The BERT network in OpenVINO's operations, with mean pooling at its end."""
+"""Any network in OpenVINO's operations, with its pooling at the end."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from milvane.inference.runtimes.bert_checkpoint import BertCheckpoint, BertLayer, Linear, Norm
+from milvane.inference.runtimes.network import (
+    Attention,
+    Feedforward,
+    Head,
+    Layer,
+    Linear,
+    Network,
+    Norm,
+)
+from milvane.inference.runtimes.openvino_constants import Constants
 
 Node = Any
 """An OpenVINO node; the library has no types of its own."""
 
+_NOTHING = -1e9
 
-def build_graph(checkpoint: BertCheckpoint) -> Any:
+
+def build_graph(network: Network, head: Head, *, precision: str) -> Any:
     """
     Build the network.
 
+    Args:
+        network: What computes states.
+
+        head: What becomes of them.
+
+        precision: As in `Runtime.precision`; decides how matrices are kept.
+
     Returns:
         A model with the inputs ``token_ids`` of shape ``(batch, tokens)`` and ``lengths`` of
-        shape ``(batch,)``, both i32 and of any size, and one output of shape ``(batch, hidden)``.
+        shape ``(batch,)``, both i32 and of any size, and one output as `Runtime.forward` gives it.
     """
     import openvino as ov  # heavy: only when a runtime is opened
 
-    return _Builder(ov, checkpoint).model()
+    return _Builder(ov, network, head, precision).model()
 
 
 class _Builder:
-    """Adds nodes for one checkpoint."""
+    """Adds nodes for one network."""
 
-    def __init__(self, ov: Any, checkpoint: BertCheckpoint) -> None:
+    def __init__(self, ov: Any, network: Network, head: Head, precision: str) -> None:
         self._ov = ov
         self._ops = ov.opset13
-        self._checkpoint = checkpoint
-        self._shape = checkpoint.shape
+        self._network = network
+        self._head = head
+        self._constants = Constants(ov, precision)
+        self._rotations: dict[int, tuple[Node, Node]] = {}
+        self._masks: dict[int | None, Node | None] = {}
 
     def model(self) -> Any:
-        ops, ov = self._ops, self._ov
+        ops, ov, network = self._ops, self._ov, self._network
         token_ids = ops.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="token_ids")
         lengths = ops.parameter(ov.PartialShape([-1]), ov.Type.i32, name="lengths")
-        positions = self._positions(token_ids)
-        real = ops.less(
-            ops.unsqueeze(positions, self._axes(0)), ops.unsqueeze(lengths, self._axes(1))
+        self._places = self._positions(token_ids)
+        self._real = ops.less(
+            ops.unsqueeze(self._places, self._axes(0)), ops.unsqueeze(lengths, self._axes(1))
         )
-        blocked = ops.select(real, self._floats(0.0), self._floats(-1e9))
-        mask = ops.unsqueeze(blocked, self._axes(1, 2))
-        states = self._embed(token_ids, positions)
-        for layer in self._checkpoint.layers:
-            states = self._layer(states, mask, layer)
-        pooled = self._pool(states, real, lengths)
-        return ov.Model([ops.result(pooled)], [token_ids, lengths], "bert")
+        states = self._embed(token_ids)
+        for layer in network.layers:
+            states = self._layer(states, layer)
+        if self._head.pooling in ("cls", "last") and network.token_head is None:
+            # One state is needed: the last norm has no business with the others.
+            pooled = self._normalize(self._pool(states, lengths), network.final_norm)
+            output = self._project(pooled)
+        else:
+            states = self._normalize(states, network.final_norm)
+            output = self._project(self._pool(states, lengths))
+            if network.token_head is not None:
+                weights = ops.relu(self._apply(states, network.token_head))
+                output = ops.concat([output, ops.squeeze(weights, self._axes(2))], 1)
+        return ov.Model([ops.result(output)], [token_ids, lengths], "encoder")
 
     def _positions(self, token_ids: Node) -> Node:
         ops = self._ops
@@ -57,59 +86,165 @@ class _Builder:
         zero, one = ops.constant(np.int32(0)), ops.constant(np.int32(1))
         return ops.range(zero, tokens, one, "i32")
 
-    def _embed(self, token_ids: Node, positions: Node) -> Node:
-        ops, checkpoint = self._ops, self._checkpoint
-        words = ops.gather(self._floats(checkpoint.words), token_ids, self._axes(0))
-        places = ops.gather(self._floats(checkpoint.positions), positions, self._axes(0))
-        return self._normalize(ops.add(words, places), checkpoint.embedding_norm)
+    def _embed(self, token_ids: Node) -> Node:
+        ops, network = self._ops, self._network
+        states = ops.gather(self._constants.table(network.words), token_ids, self._axes(0))
+        if network.positions is not None:
+            table = self._floats(network.positions)
+            states = ops.add(states, ops.gather(table, self._places, self._axes(0)))
+        if network.constant is not None:
+            states = ops.add(states, self._floats(network.constant))
+        return self._normalize(states, network.embedding_norm)
 
-    def _layer(self, states: Node, mask: Node, layer: BertLayer) -> Node:
+    def _layer(self, states: Node, layer: Layer) -> Node:
         ops = self._ops
-        attended = ops.scaled_dot_product_attention(
-            self._by_head(states, layer.query),
-            self._by_head(states, layer.key),
-            self._by_head(states, layer.value),
-            mask,
-            causal=False,
-        )
+        if self._network.norms_first:
+            normal = self._normalize(states, layer.attention_norm)
+            states = ops.add(states, self._attend(normal, layer.attention))
+            normal = self._normalize(states, layer.feedforward_norm)
+            return ops.add(states, self._feed(normal, layer.feedforward))
+        summed = ops.add(states, self._attend(states, layer.attention))
+        states = self._normalize(summed, layer.attention_norm)
+        summed = ops.add(states, self._feed(states, layer.feedforward))
+        return self._normalize(summed, layer.feedforward_norm)
+
+    def _attend(self, states: Node, attention: Attention) -> Node:
+        ops, network = self._ops, self._network
+        query = self._by_head(states, attention.query, network.heads, attention.query_norm)
+        key = self._by_head(states, attention.key, network.key_heads, attention.key_norm)
+        value = self._by_head(states, attention.value, network.key_heads, None)
+        if attention.frequencies is not None:
+            rotation = self._rotation(attention.frequencies)
+            query, key = self._rotate(query, rotation), self._rotate(key, rotation)
+        key, value = self._share(key), self._share(value)
+        # A causal network never looks at padding, which stands on the right.
+        mask = [] if network.causal else [self._mask(attention.reach)]
+        attended = ops.scaled_dot_product_attention(query, key, value, *mask, causal=network.causal)
         joined = ops.reshape(
             ops.transpose(attended, self._axes(0, 2, 1, 3)),
-            self._axes(0, 0, self._shape.hidden_size),
+            self._axes(0, 0, network.heads * network.head_width),
             special_zero=True,
         )
-        states = ops.add(states, self._apply(joined, layer.attention_output))
-        states = self._normalize(states, layer.attention_norm)
-        inner = ops.gelu(self._apply(states, layer.intermediate), "erf")
-        states = ops.add(states, self._apply(inner, layer.output))
-        return self._normalize(states, layer.output_norm)
+        return self._apply(joined, attention.output)
 
-    def _by_head(self, states: Node, linear: Linear) -> Node:
-        ops, shape = self._ops, self._shape
+    def _mask(self, reach: int | None) -> Node:
+        """Block padding and, where attention is local, what is too far away."""
+        if reach not in self._masks:
+            ops = self._ops
+            seen = ops.unsqueeze(self._real, self._axes(1, 2))
+            if reach is not None:
+                distance = ops.subtract(
+                    ops.unsqueeze(self._places, self._axes(0)),
+                    ops.unsqueeze(self._places, self._axes(1)),
+                )
+                near = ops.less_equal(ops.abs(distance), ops.constant(np.int32(reach)))
+                seen = ops.logical_and(seen, ops.unsqueeze(near, self._axes(0, 1)))
+            self._masks[reach] = ops.select(seen, self._floats(0.0), self._floats(_NOTHING))
+        return self._masks[reach]
+
+    def _by_head(self, states: Node, linear: Linear, heads: int, norm: Norm | None) -> Node:
+        ops = self._ops
         split = ops.reshape(
             self._apply(states, linear),
-            self._axes(0, 0, shape.num_attention_heads, shape.head_width),
+            self._axes(0, 0, heads, self._network.head_width),
             special_zero=True,
         )
-        return ops.transpose(split, self._axes(0, 2, 1, 3))
+        return ops.transpose(self._normalize(split, norm), self._axes(0, 2, 1, 3))
 
-    def _pool(self, states: Node, real: Node, lengths: Node) -> Node:
-        """Take the mean of the real tokens as a product of one row of weights and the states."""
+    def _share(self, states: Node) -> Node:
+        """Repeat each key head for the query heads that share it."""
+        ops, network = self._ops, self._network
+        if network.heads == network.key_heads:
+            return states
+        shared = network.heads // network.key_heads
+        grouped = ops.unsqueeze(states, self._axes(2))
+        repeated = ops.broadcast(grouped, self._axes(1, 1, shared, 1, 1), "bidirectional")
+        # Batch and tokens may be of any size, and only one of them can be the rest.
+        sizes = ops.shape_of(states, "i64")
+        batch = ops.gather(sizes, self._axes(0), self._axes(0))
+        tokens = ops.gather(sizes, self._axes(2), self._axes(0))
+        target = ops.concat(
+            [batch, self._axes(network.heads), tokens, self._axes(network.head_width)], 0
+        )
+        return ops.reshape(repeated, target, special_zero=False)
+
+    def _rotation(self, frequencies: NDArray[np.float32]) -> tuple[Node, Node]:
+        """Look positions up in tables: in bf16, angles of far positions would have no digits."""
+        if id(frequencies) not in self._rotations:
+            ops = self._ops
+            angles = np.outer(np.arange(self._network.max_tokens, dtype=np.float32), frequencies)
+            tables = (np.concatenate([each(angles)] * 2, axis=1) for each in (np.cos, np.sin))
+            cosines, sines = (
+                ops.gather(self._floats(table), self._places, self._axes(0)) for table in tables
+            )
+            self._rotations[id(frequencies)] = (cosines, sines)
+        return self._rotations[id(frequencies)]
+
+    def _rotate(self, states: Node, rotation: tuple[Node, Node]) -> Node:
         ops = self._ops
-        counts = ops.convert(ops.unsqueeze(lengths, self._axes(1)), "f32")
-        weights = ops.unsqueeze(ops.divide(ops.convert(real, "f32"), counts), self._axes(2))
+        cosines, sines = rotation
+        halves = ops.split(states, self._ops.constant(np.int64(-1)), 2)
+        turned = ops.concat(
+            [ops.multiply(halves.output(1), self._floats(-1.0)), halves.output(0)], -1
+        )
+        return ops.add(ops.multiply(states, cosines), ops.multiply(turned, sines))
+
+    def _feed(self, states: Node, inner: Feedforward) -> Node:
+        up = self._apply(states, inner.up)
+        if inner.gate is None:
+            return self._apply(self._activate(up), inner.down)
+        gate = self._activate(self._apply(states, inner.gate))
+        return self._apply(self._ops.multiply(gate, up), inner.down)
+
+    def _activate(self, states: Node) -> Node:
+        if self._network.activation == "silu":
+            return self._ops.swish(states)
+        return self._ops.gelu(states, "erf")
+
+    def _pool(self, states: Node, lengths: Node) -> Node:
+        ops = self._ops
+        pooling = self._head.pooling
+        if pooling == "cls":
+            return ops.squeeze(ops.gather(states, self._axes(0), self._axes(1)), self._axes(1))
+        if pooling == "last":
+            last = ops.subtract(lengths, ops.constant(np.int32(1)))
+            picked = ops.gather(states, ops.unsqueeze(last, self._axes(1)), self._axes(1), 1)
+            return ops.squeeze(picked, self._axes(1))
+        real = ops.unsqueeze(self._real, self._axes(2))
+        if pooling == "max":
+            blocked = ops.select(real, states, self._floats(_NOTHING))
+            return ops.reduce_max(blocked, self._axes(1))
+        # The mean as a product of one row of weights and the states.
+        counts = ops.convert(ops.unsqueeze(lengths, self._axes(1, 2)), "f32")
+        weights = ops.divide(ops.convert(real, "f32"), counts)
         return ops.reduce_sum(ops.multiply(states, weights), self._axes(1))
+
+    def _project(self, pooled: Node) -> Node:
+        for projection in self._head.projections:
+            pooled = self._apply(pooled, projection.linear)
+            if projection.activation == "tanh":
+                pooled = self._ops.tanh(pooled)
+        return pooled
 
     def _apply(self, states: Node, linear: Linear) -> Node:
         ops = self._ops
-        product = ops.matmul(states, self._floats(linear.weight), False, True)  # noqa: FBT003
-        return ops.add(product, self._floats(linear.bias))
+        matrix = self._constants.matrix(linear.weight)
+        product = ops.matmul(states, matrix, False, True)  # noqa: FBT003
+        return product if linear.bias is None else ops.add(product, self._floats(linear.bias))
 
-    def _normalize(self, states: Node, norm: Norm) -> Node:
+    def _normalize(self, states: Node, norm: Norm | None) -> Node:
         ops = self._ops
-        epsilon = self._shape.layer_norm_eps
-        plain = ops.mvn(states, self._axes(-1), True, epsilon, "inside_sqrt")  # noqa: FBT003
+        if norm is None:
+            return states
+        if norm.centres:
+            plain = ops.mvn(states, self._axes(-1), True, norm.epsilon, "inside_sqrt")  # noqa: FBT003
+        else:
+            squares = ops.power(states, self._floats(2.0))
+            mean = ops.reduce_mean(squares, self._axes(-1), keep_dims=True)
+            root = ops.sqrt(ops.add(mean, self._floats(norm.epsilon)))
+            plain = ops.multiply(states, ops.divide(self._floats(1.0), root))
         scaled = ops.multiply(plain, self._floats(norm.scale))
-        return ops.add(scaled, self._floats(norm.shift))
+        return scaled if norm.shift is None else ops.add(scaled, self._floats(norm.shift))
 
     def _floats(self, values: Any) -> Node:
         return self._ops.constant(np.asarray(values, np.float32))

@@ -32,6 +32,10 @@ class Runtime(Protocol):
         """The longest padded row that the network has positions for."""
 
     @property
+    def weighs_tokens(self) -> bool:
+        """Whether a learned head says what each token weighs as a term."""
+
+    @property
     def concurrency(self) -> int:
         """Forward passes that may run at once; more than these wait for each other."""
 
@@ -48,8 +52,9 @@ class Runtime(Protocol):
             lengths: Real tokens of each row, shape ``(batch,)``, each in ``1..tokens``.
 
         Returns:
-            The mean of each row's real token states, shape ``(batch, width)``, not normalized;
-            the caller's own. A row does not depend on the others.
+            The pooled state of each row's real tokens, shape ``(batch, width)``, not normalized;
+            the caller's own. A row does not depend on the others. Where tokens are weighed, a
+            weight from 0 up for each token follows: shape ``(batch, width + tokens)``.
 
         Raises:
             Internal: If the network cannot be run over this batch.

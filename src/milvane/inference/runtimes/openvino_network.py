@@ -1,4 +1,4 @@
-"""BERT through OpenVINO on the CPU, its graph built straight from the tensors."""
+"""Any network through OpenVINO on the CPU, its graph built straight from the tensors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.errors import Conflict, Internal
-from milvane.inference.runtimes.bert_checkpoint import BertCheckpoint
+from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.settings import Precision
 
 DEVICE = "CPU"
 
 
-class OpenvinoBert:
+class OpenvinoNetwork:
     """
     A `Runtime` of as many independent single-threaded streams as there are threads.
 
@@ -25,12 +25,14 @@ class OpenvinoBert:
     weights compiled for one stream of all threads, which answers in two thirds of the time.
     """
 
-    def __init__(self, checkpoint: BertCheckpoint, *, threads: int, precision: Precision) -> None:
+    def __init__(self, network: Network, head: Head, *, threads: int, precision: Precision) -> None:
         """
         Build and compile the network, a tenth of a second.
 
         Args:
-            checkpoint: Its tensors are copied.
+            network: Its tensors are copied.
+
+            head: What becomes of its states.
 
             threads: Cores that compute; as many passes run at once.
 
@@ -47,9 +49,10 @@ class OpenvinoBert:
         self.name = f"OpenVINO {ov.get_version().split('-')[0]}"
         self.precision = _choose_precision(core, precision)
         self.threads = self.concurrency = threads
-        self.width = checkpoint.shape.hidden_size
-        self.max_tokens = checkpoint.shape.max_position_embeddings
-        graph = build_graph(checkpoint)
+        self.width = head.width_after(network.width)
+        self.max_tokens = network.max_tokens
+        self.weighs_tokens = network.token_head is not None
+        graph = build_graph(network, head, precision=self.precision)
         # A request is not thread-safe, so each pass borrows one.
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._compile(core, graph, streams=threads):

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from checkpoints import HEADS, LAYERS, WIDTH, random_tensors, write_tiny_bert
 from milvane.domain.errors import Conflict
-from milvane.inference.runtimes.bert_checkpoint import read_checkpoint
+from milvane.inference.runtimes.reading import read_network
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 def test_tensors_are_read(folder: Path) -> None:
     """Shape, layers and tensors are those of the files; the token type is in the positions."""
-    checkpoint = read_checkpoint(folder)
+    network = read_network(folder)
     tensors = random_tensors(0)
-    assert checkpoint.shape.head_width == WIDTH // HEADS
-    assert len(checkpoint.layers) == LAYERS
+    assert network.head_width == WIDTH // HEADS
+    assert len(network.layers) == LAYERS
     expected = tensors["encoder.layer.1.attention.self.key.bias"]
-    np.testing.assert_array_equal(checkpoint.layers[1].key.bias, expected)
+    np.testing.assert_array_equal(network.layers[1].attention.key.bias, expected)
     types = tensors["embeddings.token_type_embeddings.weight"]
     positions = tensors["embeddings.position_embeddings.weight"] + types[0]
-    np.testing.assert_array_equal(checkpoint.positions, positions)
+    np.testing.assert_array_equal(network.positions, positions)
 
 
 def test_prefixed_and_half_precision_tensors_are_read(folder: Path) -> None:
@@ -47,14 +47,14 @@ def test_prefixed_and_half_precision_tensors_are_read(folder: Path) -> None:
         f"bert.{name}": values.astype(np.float16) for name, values in random_tensors(0).items()
     }
     save_file(halves, folder / "model.safetensors")
-    assert read_checkpoint(folder).words.dtype == np.float32
+    assert read_network(folder).words.f32().dtype == np.float32
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model_type": "roberta"}, {"hidden_act": "relu"}, {"num_attention_heads": 5},
-        {"hidden_size": None}, {"position_embedding_type": "relative_key"},
+        {"model_type": "qwen3"}, {"model_type": "gpt2"}, {"hidden_act": "relu"},
+        {"num_attention_heads": 5}, {"hidden_size": None}, {"position_embedding_type": "relative_key"},
         {"num_hidden_layers": LAYERS + 1}, {"vocab_size": 3}, {"intermediate_size": 1},
     ],
 )  # fmt: skip
@@ -62,7 +62,7 @@ def test_another_network_is_refused(folder: Path, changes: dict[str, Any]) -> No
     """What this family's code would run wrongly, it does not run."""
     change_config(folder, **changes)
     with pytest.raises(Conflict):
-        read_checkpoint(folder)
+        read_network(folder)
 
 
 def test_damaged_files_are_refused(folder: Path) -> None:
@@ -72,13 +72,13 @@ def test_damaged_files_are_refused(folder: Path) -> None:
     for damaged in (content[: len(content) // 2], content[:5], b""):
         weights.write_bytes(damaged)
         with pytest.raises(Conflict, match="pull the weights again"):
-            read_checkpoint(folder)
+            read_network(folder)
     weights.unlink()
     with pytest.raises(Conflict, match="pull the weights again"):
-        read_checkpoint(folder)
+        read_network(folder)
     (folder / "config.json").unlink()
     with pytest.raises(Conflict, match=r"config\.json cannot be read"):
-        read_checkpoint(folder)
+        read_network(folder)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
@@ -88,7 +88,7 @@ def test_numbers_that_are_not_finite_are_refused(folder: Path, odd: float) -> No
     tensors["encoder.layer.1.output.dense.weight"][3, 5] = odd
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(Conflict, match=r"encoder\.layer\.1\.output\.dense\.weight .* not finite"):
-        read_checkpoint(folder)
+        read_network(folder)
 
 
 def test_missing_tensor_is_named(folder: Path) -> None:
@@ -97,4 +97,4 @@ def test_missing_tensor_is_named(folder: Path) -> None:
     del tensors["encoder.layer.0.output.dense.bias"]
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(Conflict, match=r"no tensor encoder\.layer\.0\.output\.dense\.bias"):
-        read_checkpoint(folder)
+        read_network(folder)

@@ -1,0 +1,44 @@
+"""How matrices are kept in OpenVINO's graph: as they are, or in fewer bits than they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from milvane.inference.runtimes.stored import Stored
+
+Node = Any
+"""An OpenVINO node; the library has no types of its own."""
+
+
+class Constants:
+    """Makes constants of a checkpoint's matrices."""
+
+    def __init__(self, ov: Any, precision: str) -> None:
+        """
+        Choose how they are kept.
+
+        Args:
+            ov: The library.
+
+            precision: As in `Runtime.precision`.
+        """
+        self._ov = ov
+        self._ops = ov.opset13
+        self._precision = precision
+
+    def table(self, words: Stored) -> Node:
+        """Keep vectors that are looked up."""
+        return self._plain(words)
+
+    def matrix(self, weight: Stored) -> Node:
+        """Keep a matrix that is multiplied, shape ``(out, in)``."""
+        return self._plain(weight)
+
+    def _plain(self, values: Stored) -> Node:
+        if values.kind != "bf16" or self._precision == "f32":
+            return self._ops.constant(values.f32())
+        ov = self._ov
+        half = ov.Tensor(np.ascontiguousarray(values.values), values.shape, ov.Type.bf16)
+        return self._ops.convert(ov.op.Constant(half), "f32")
