@@ -22,7 +22,7 @@ from milvane.gateway.interception import REWRITTEN
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.settings import GatewaySettings
-from milvane.instances.upstream import Upstream
+from milvane.instances.upstream import GrpcConnection, Upstream
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
@@ -84,12 +84,14 @@ class Loopback:
     target: str
     name: str = "the upstream"
     when_absent: str = "does not answer"
-    credentials: None = None
-    options: tuple[tuple[str, str], ...] = ()
 
     async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
         """Say it at once."""
         return self.target
+
+    def connect(self, target: str) -> GrpcConnection:
+        """Call it through gRPC."""
+        return GrpcConnection(target)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import grpc
 
 from milvane.domain.errors import Conflict, UpstreamUnavailable
 from milvane.instances.selection import InstanceSettings
-from milvane.instances.upstream import Upstream
+from milvane.instances.upstream import GrpcConnection, Upstream
 
 _DEFAULT_PORT = 19530
 
@@ -28,12 +28,10 @@ class RemoteEndpoint:
         self._target = f"{parts.hostname}:{parts.port or _DEFAULT_PORT}"
         self.name = f"the Milvus {settings.name!r} at {self._target}"
         """In words, for the caller who has to wait."""
-        self.credentials = channel_credentials(settings) if parts.scheme == "https" else None
-        """How the channel is secured; none for plain text."""
-        self.options: tuple[tuple[str, str], ...] = ()
-        """What else the channel needs to know."""
+        self._credentials = channel_credentials(settings) if parts.scheme == "https" else None
+        self._options: tuple[tuple[str, str], ...] = ()
         if settings.server_name:
-            self.options = (("grpc.ssl_target_name_override", settings.server_name),)
+            self._options = (("grpc.ssl_target_name_override", settings.server_name),)
 
     async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:  # noqa: ARG002
         """
@@ -45,6 +43,10 @@ class RemoteEndpoint:
         if unlike == self._target:
             raise UpstreamUnavailable(f"{self.name} {self.when_absent}; retry")
         return self._target
+
+    def connect(self, target: str) -> GrpcConnection:
+        """Describe a channel to it."""
+        return GrpcConnection(target, credentials=self._credentials, options=self._options)
 
 
 def channel_credentials(settings: InstanceSettings) -> grpc.ChannelCredentials:

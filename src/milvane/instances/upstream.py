@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -11,7 +12,7 @@ from milvane.domain.errors import UpstreamUnavailable
 from milvane.instances.access import is_repeatable, rpc_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -26,41 +27,16 @@ _OPTIONS = (
     # this machine is watched by its supervisor.
 )
 
+Metadata = Sequence[tuple[str, str | bytes]]
 
-class Endpoint(Protocol):
-    """Where an endpoint is reached at the moment, if it is."""
 
-    @property
-    def name(self) -> str:
-        """In words, for the caller who has to wait."""
+class ConnectionLost(Exception):
+    """A connection ended, or could not be made, before a call was answered."""
 
-    @property
-    def when_absent(self) -> str:
-        """What it does when it cannot be called, as in "is restarting"."""
-
-    @property
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """How the channel is secured; none for plain text."""
-
-    @property
-    def options(self) -> Sequence[tuple[str, str]]:
-        """What else the channel needs to know."""
-
-    async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
-        """
-        Wait until the endpoint can be called.
-
-        Args:
-            timeout_s: How long to wait.
-
-            unlike: A target that was found dead, and will not do.
-
-        Returns:
-            A gRPC target.
-
-        Raises:
-            UpstreamUnavailable: If it cannot be called in time.
-        """
+    def __init__(self, *, was_sent: bool) -> None:
+        super().__init__("connection lost")
+        self.was_sent = was_sent
+        """Whether the call may have been carried out."""
 
 
 class UpstreamStatus(Exception):
@@ -78,24 +54,146 @@ class UpstreamStatus(Exception):
         self.trailing_metadata = tuple(trailing_metadata)
 
 
-class _Connection:
-    """A channel to one target, and its methods."""
+class Connection(Protocol):
+    """A way to one target, of whatever kind."""
 
-    def __init__(self, target: str, endpoint: Endpoint) -> None:
+    @property
+    def target(self) -> str:
+        """Where it leads."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the connection itself knows that a call would fail now."""
+
+    async def call(
+        self, method: str, request: bytes, *, metadata: Metadata, timeout_s: float | None
+    ) -> bytes:
+        """
+        Make a unary call; the arguments are those of `Upstream.call`.
+
+        Raises:
+            ConnectionLost: If the peer is not there, or went away.
+
+            UpstreamStatus: If it answered with another gRPC status than OK.
+        """
+
+    def stream(
+        self,
+        method: str,
+        requests: AsyncIterable[bytes],
+        *,
+        metadata: Metadata,
+        timeout_s: float | None,
+    ) -> AsyncIterator[bytes]:
+        """Make a streaming call; raises as `call` does."""
+
+    async def close(self) -> None:
+        """Close it; calls that wait fail."""
+
+
+class Endpoint(Protocol):
+    """Where an endpoint is reached at the moment, if it is."""
+
+    @property
+    def name(self) -> str:
+        """In words, for the caller who has to wait."""
+
+    @property
+    def when_absent(self) -> str:
+        """What it does when it cannot be called, as in "is restarting"."""
+
+    async def wait_target(self, timeout_s: float, *, unlike: str | None = None) -> str:
+        """
+        Wait until the endpoint can be called.
+
+        Args:
+            timeout_s: How long to wait.
+
+            unlike: A target that was found dead, and will not do.
+
+        Returns:
+            A gRPC target.
+
+        Raises:
+            UpstreamUnavailable: If it cannot be called in time.
+        """
+
+    def connect(self, target: str) -> Connection:
+        """Describe a connection to a target; it is made with the first call."""
+
+
+class GrpcConnection:
+    """A gRPC channel."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """
+        Describe the channel.
+
+        Args:
+            target: Where it leads.
+
+            credentials: How it is secured; none for plain text.
+
+            options: What else gRPC needs to know.
+        """
         self.target = target
-        options = (*_OPTIONS, *endpoint.options)
-        self.channel = (
-            grpc.aio.insecure_channel(target, options=options)
-            if endpoint.credentials is None
-            else grpc.aio.secure_channel(target, endpoint.credentials, options=options)
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=(*_OPTIONS, *options))
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *options))
         )
         self._methods: dict[str, Any] = {}
 
-    def method(self, path: str) -> Any:
-        """Return what calls a method with bytes."""
-        if path not in self._methods:
-            self._methods[path] = self.channel.unary_unary(path)
-        return self._methods[path]
+    @property
+    def is_failing(self) -> bool:
+        """Whether the channel has given up for now."""
+        state = self._channel.get_state(try_to_connect=True)
+        return state in {
+            grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+            grpc.ChannelConnectivity.SHUTDOWN,
+        }
+
+    async def call(
+        self, method: str, request: bytes, *, metadata: Metadata, timeout_s: float | None
+    ) -> bytes:
+        """Make a unary call; see `Connection.call`."""
+        if method not in self._methods:
+            self._methods[method] = self._channel.unary_unary(method)
+        try:
+            response: bytes = await self._methods[method](
+                request, metadata=metadata, timeout=timeout_s
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error) from error
+        return response
+
+    async def stream(
+        self,
+        method: str,
+        requests: AsyncIterable[bytes],
+        *,
+        metadata: Metadata,
+        timeout_s: float | None,
+    ) -> AsyncIterator[bytes]:
+        """Make a streaming call; see `Connection.stream`."""
+        stream = self._channel.stream_stream(method)(requests, metadata=metadata, timeout=timeout_s)
+        try:
+            async for response in stream:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error) from error
+        finally:
+            stream.cancel()
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close(grace=None)
 
 
 class Upstream:
@@ -112,8 +210,8 @@ class Upstream:
         """
         self._endpoint = endpoint
         self._wait_for_restart_s = wait_for_restart_s
-        self._connection: _Connection | None = None
-        self._retired: _Connection | None = None
+        self._connection: Connection | None = None
+        self._retired: Connection | None = None
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -128,16 +226,13 @@ class Upstream:
         """Close the connection."""
         for connection in (self._retired, self._connection):
             if connection is not None:
-                await connection.channel.close(grace=None)
+                await connection.close()
         self._retired = self._connection = None
 
     @property
     def unready_reason(self) -> str | None:
         """Say why a call would fail now, as far as the connection tells; none if it would not."""
-        if self._connection is None:
-            return None
-        state = self._connection.channel.get_state(try_to_connect=True)
-        if state in {grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN}:
+        if self._connection is not None and self._connection.is_failing:
             return f"{self._endpoint.name} {self._endpoint.when_absent}"
         return None
 
@@ -146,7 +241,7 @@ class Upstream:
         method: str,
         request: bytes,
         *,
-        metadata: Sequence[tuple[str, str | bytes]] = (),
+        metadata: Metadata = (),
         timeout_s: float | None = None,
     ) -> bytes:
         """
@@ -174,25 +269,21 @@ class Upstream:
         while True:
             connection = await self._connect(dead)
             try:
-                response: bytes = await connection.method(method)(
-                    request, metadata=metadata, timeout=timeout_s
+                return await connection.call(
+                    method, request, metadata=metadata, timeout_s=timeout_s
                 )
-            except grpc.aio.AioRpcError as error:
-                failure = self._failure(error)
-                if isinstance(failure, UpstreamStatus):
-                    raise failure from error
-                if dead is not None or not is_repeatable(rpc_name(method)):
-                    raise failure from error
+            except ConnectionLost as lost:
+                may_repeat = not lost.was_sent or is_repeatable(rpc_name(method))
+                if dead is not None or not may_repeat:
+                    raise self._unavailable() from lost
                 dead = connection.target
-            else:
-                return response
 
     async def open_stream(
         self,
         method: str,
         requests: AsyncIterable[bytes],
         *,
-        metadata: Sequence[tuple[str, str | bytes]] = (),
+        metadata: Metadata = (),
         timeout_s: float | None = None,
     ) -> AsyncIterator[bytes]:
         """
@@ -204,32 +295,32 @@ class Upstream:
             UpstreamStatus: If the endpoint ended the stream with another gRPC status than OK.
         """
         connection = await self._connect(None)
-        stream = connection.channel.stream_stream(method)(
-            requests, metadata=metadata, timeout=timeout_s
-        )
+        replies = connection.stream(method, requests, metadata=metadata, timeout_s=timeout_s)
         try:
-            async for response in stream:
+            async for response in replies:
                 yield response
-        except grpc.aio.AioRpcError as error:
-            raise self._failure(error) from error
-        finally:
-            stream.cancel()
+        except ConnectionLost as lost:
+            raise self._unavailable() from lost
 
-    async def _connect(self, dead: str | None) -> _Connection:
+    async def _connect(self, dead: str | None) -> Connection:
         target = await self._endpoint.wait_target(self._wait_for_restart_s, unlike=dead)
         if self._connection is not None and self._connection.target == target:
             return self._connection
         # Calls on the old connection are about to fail, and should fail as what they are: closing
         # it now would cancel them. It goes when its successor does.
         obsolete, self._retired = self._retired, self._connection
-        connection = self._connection = _Connection(target, self._endpoint)
+        connection = self._connection = self._endpoint.connect(target)
         if obsolete is not None:
-            await obsolete.channel.close(grace=None)
+            await obsolete.close()
         return connection
 
-    def _failure(self, error: grpc.aio.AioRpcError) -> UpstreamUnavailable | UpstreamStatus:
-        # Nobody on our side cancels through gRPC: a peer that is going down does.
-        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
-            return UpstreamUnavailable(f"{self._endpoint.name} {self._endpoint.when_absent}; retry")
-        trailing = tuple((key, value) for key, value in error.trailing_metadata() or ())
-        return UpstreamStatus(error.code(), error.details() or "", trailing)
+    def _unavailable(self) -> UpstreamUnavailable:
+        return UpstreamUnavailable(f"{self._endpoint.name} {self._endpoint.when_absent}; retry")
+
+
+def _failure(error: grpc.aio.AioRpcError) -> ConnectionLost | UpstreamStatus:
+    # Nobody on our side cancels through gRPC: a peer that is going down does.
+    if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+        return ConnectionLost(was_sent=True)
+    trailing = tuple((key, value) for key, value in error.trailing_metadata() or ())
+    return UpstreamStatus(error.code(), error.details() or "", trailing)

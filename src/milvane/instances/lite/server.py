@@ -22,7 +22,9 @@ from milvus_lite.exceptions import DataDirLockedError
 from milvane.domain.errors import Conflict
 from milvane.instances.access import SERVICE, rpc_name
 from milvane.instances.lite import checkpoint
+from milvane.instances.lite.answerer import Answerer, CallEnded
 from milvane.instances.lite.engine import Engine
+from milvane.instances.lite.frames import MAX_MESSAGE_BYTES, Metadata, direct_path
 from milvane.instances.lite.guard import CallContext, Guard
 from milvane.instances.lite.rpcs import Rpc, unary_rpcs
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from milvane.instances.settings import LiteSettings
 
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _PARSED_ON_THE_LOOP_BYTES = 64 * 1024
 _LOCK_PATIENCE_S = 5.0
 _LOCK_RETRY_S = 0.1
@@ -49,33 +50,40 @@ _OPTIONS = (
 _logger = logging.getLogger(__name__)
 
 
-class Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of an RPC; messages are bytes outside of here."""
+class Calls:
+    """Answers calls, however they came; messages are bytes outside of here."""
 
     def __init__(self, guard: Guard, threads: ThreadPoolExecutor) -> None:
         self._guard = guard
         self._threads = threads
         self._rpcs = unary_rpcs()
 
-    def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of a method of the Milvus service, or nothing."""
-        path = handler_call_details.method
-        rpc = self._rpcs.get(rpc_name(path))
-        if rpc is None or not path.startswith(f"/{SERVICE}/"):
-            return None
+    async def answer(self, path: str, request: bytes, metadata: Metadata) -> bytes:
+        """
+        Answer a call.
 
-        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            return await self._handle(rpc, request, context)
+        Args:
+            path: Of its method.
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+            request: The encoded message.
 
-    async def _handle(self, rpc: Rpc, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            metadata: The client's own.
+
+        Returns:
+            The encoded response.
+
+        Raises:
+            CallEnded: If Milvus Lite ends it with a gRPC status.
+        """
+        rpc = self._rpcs.get(rpc_name(path)) if path.startswith(f"/{SERVICE}/") else None
+        if rpc is None:
+            raise CallEnded(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if not rpc.is_implemented:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
-        call = CallContext(tuple(context.invocation_metadata() or ()))
+            raise CallEnded(grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
+        call = CallContext(metadata)
         response = await self._guard.serve(rpc, await self._parse(rpc, request), call)
         if call.code is not grpc.StatusCode.OK:
-            await context.abort(call.code, call.details)
+            raise CallEnded(call.code, call.details)
         encoded: bytes = response.SerializeToString()
         return encoded
 
@@ -86,6 +94,26 @@ class Handlers(grpc.GenericRpcHandler):
         return await loop.run_in_executor(self._threads, rpc.request_type.FromString, request)
 
 
+class GrpcHandlers(grpc.GenericRpcHandler):
+    """Lets Milvus's own clients on this machine call, beside the gateway."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return what handles a method."""
+        path = handler_call_details.method
+
+        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            try:
+                return await self._calls.answer(path, request, context.invocation_metadata() or ())
+            except CallEnded as error:
+                await context.abort(error.code, error.details)
+            raise AssertionError("abort does not return")
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
 async def serve(data_dir: Path, socket: Path, settings: LiteSettings) -> None:
     """
     Serve a data directory until SIGTERM; then finish what runs, flush and return.
@@ -93,7 +121,8 @@ async def serve(data_dir: Path, socket: Path, settings: LiteSettings) -> None:
     Args:
         data_dir: Made if missing.
 
-        socket: Where to listen; its directory is private to this user.
+        socket: Where to listen for gRPC; its directory is private to this user. The gateway calls
+            the socket beside it.
 
         settings: Limits and flush policy.
 
@@ -108,15 +137,19 @@ async def serve(data_dir: Path, socket: Path, settings: LiteSettings) -> None:
     engine = await _open(data_dir, settings)
     with ThreadPoolExecutor(settings.worker_threads, thread_name_prefix="lite-call") as threads:
         guard = Guard(engine, settings, threads)
+        calls = Calls(guard, threads)
+        answerer = Answerer(calls.answer)
+        await answerer.start(direct_path(socket))
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((Handlers(guard, threads),))
+        server.add_generic_rpc_handlers((GrpcHandlers(calls),))
         server.add_insecure_port(f"unix:{socket}")
         await server.start()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(guard.flusher.run)
             _report_ready(engine, time.monotonic() - started_s)
             await stop.wait()
-            await server.stop(grace=settings.stop_timeout_s / 2)
+            grace_s = settings.stop_timeout_s / 2
+            await asyncio.gather(server.stop(grace=grace_s), answerer.stop(grace_s))
             tasks.cancel_scope.cancel()
     await asyncio.to_thread(engine.flush_all)
     await _close(engine)

@@ -24,6 +24,8 @@ import anyio.abc
 from filelock import FileLock, Timeout
 
 from milvane.domain.errors import Conflict, ServiceError, UpstreamUnavailable
+from milvane.instances.lite.caller import Caller
+from milvane.instances.lite.frames import direct_path
 from milvane.instances.lite.process import EXIT_LOCKED
 
 if TYPE_CHECKING:
@@ -91,8 +93,6 @@ class LiteInstance:
 
     name = "the embedded Milvus Lite"
     when_absent = "is restarting"
-    credentials = None
-    options = ()
 
     def __init__(self, settings: LiteSettings, data_dir: Path) -> None:
         """
@@ -186,6 +186,10 @@ class LiteInstance:
             return target
         raise UpstreamUnavailable(f"{self.name} is {self._words()}; retry")
 
+    def connect(self, target: str) -> Caller:
+        """Describe a connection to the process: not gRPC, which Milvus's own clients use here."""
+        return Caller(target, direct_path(Path(target.removeprefix("unix:"))))
+
     async def wait_change(self, known: LiteStatus) -> LiteStatus:
         """
         Wait until the status is another than the one that is known.
@@ -228,7 +232,7 @@ class LiteInstance:
             return folder
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-        for leftover in folder.glob("lite-*.sock"):
+        for leftover in folder.glob("lite-*"):
             leftover.unlink()
         return folder
 
@@ -287,7 +291,8 @@ class LiteInstance:
             self._process = None
             with anyio.CancelScope(shield=True):
                 await _kill(process)
-            socket.unlink(missing_ok=True)
+            for each in (socket, direct_path(socket)):
+                each.unlink(missing_ok=True)
         return self._failure(code, was_ready=facts is not None)
 
     def _become_ready(self, socket: Path, facts: dict[str, object]) -> None:
