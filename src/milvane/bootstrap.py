@@ -19,6 +19,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,9 +40,10 @@ from milvane.gateway.bindings import Bindings
 from milvane.gateway.calls import SERVICE
 from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.port_sharing import SharedPort
-from milvane.gateway.rest_v2.app import create_rest_app
+from milvane.gateway.rest_v2.app import RestApp, create_rest_app
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
+from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.inference.engine import open_engine
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
@@ -110,6 +112,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     weighers: dict[WeightsName, TermWeigher] = {}
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
     authenticator = Authenticator(settings.access)
+    _check_tls(settings)
     condition = Condition()
     # The doors close first, whenever they were opened: what runs behind them may finish.
     async with AsyncExitStack() as parts, AsyncExitStack() as doors:
@@ -160,6 +163,14 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             logger.info("stopping: running calls may finish, then everything is flushed")
 
 
+def _check_tls(settings: Settings) -> None:
+    """Fail early if the certificate cannot be used, and tell what else is amiss."""
+    if settings.tls.is_on:
+        TlsIdentity(settings.tls, [])
+        for flaw in find_flaws(settings.tls):
+            logger.warning("%s", flaw)
+
+
 @contextmanager
 def _claim(data_dir: Path) -> Iterator[None]:
     """Hold a data directory before anything in it is opened, or migrated to a newer form."""
@@ -206,12 +217,33 @@ def _enter_beside(
     return entered
 
 
-def _http_port(app: FastAPI, settings: Settings) -> HttpListener:
-    return HttpListener(
+def _http_port(
+    app: FastAPI, settings: Settings
+) -> AbstractAsyncContextManager[HttpListener | SharedPort]:
+    """Describe the port of the HTTP APIs."""
+    server, listener = settings.server, _http_listener(app, settings)
+    if not settings.tls.is_on:
+        return listener(host=server.host, port=server.http_port)
+    return SharedPort(
+        host=server.host,
+        port=server.http_port,
+        http2=None,
+        http1=lambda path: listener(path=path),
+        sniff_timeout_s=server.patience_s,
+        tls=TlsIdentity(settings.tls, ["http/1.1"]),
+        max_connections=server.max_connections,
+        option="--http-port",
+    )
+
+
+def _http_listener(app: FastAPI | RestApp, settings: Settings) -> Callable[..., HttpListener]:
+    return partial(
+        HttpListener,
         app,
-        host=settings.server.host,
-        port=settings.server.http_port,
         drain_timeout_s=settings.gateway.drain_timeout_s,
+        patience_s=settings.server.patience_s,
+        max_connections=settings.server.max_connections,
+        is_secure=settings.tls.is_on,
     )
 
 
@@ -257,16 +289,20 @@ def _milvus_port(
     handler = MilvusHandler(dispatcher, compat=settings.gateway.compat)
     host = settings.server.host
     port = settings.server.grpc_port if instance.grpc_port is None else instance.grpc_port
-    if not settings.gateway.rest:
+    secured, rest = settings.tls.is_on, settings.gateway.rest
+    if not rest and not secured:
         return GatewayServer(handler, settings.gateway, host=host, port=port)
-    app = create_rest_app(dispatcher, settings.gateway)
-    drain_timeout_s = settings.gateway.drain_timeout_s
+    listener = _http_listener(create_rest_app(dispatcher, settings.gateway), settings)
+    # A client that takes both is no gRPC client, and REST is not served over HTTP/2.
+    protocols = ["http/1.1", "h2"] if rest else ["h2"]
     return SharedPort(
         host=host,
         port=port,
         http2=lambda path: GatewayServer(handler, settings.gateway, path=path),
-        http1=lambda path: HttpListener(app, path=path, drain_timeout_s=drain_timeout_s),
+        http1=(lambda path: listener(path=path)) if rest else None,
         sniff_timeout_s=settings.gateway.sniff_timeout_s,
+        tls=TlsIdentity(settings.tls, protocols) if secured else None,
+        max_connections=settings.server.max_connections,
     )
 
 

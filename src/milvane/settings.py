@@ -27,6 +27,7 @@ from typing_extensions import Self
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.settings import GatewaySettings
+from milvane.gateway.tls import TlsSettings
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
@@ -59,6 +60,18 @@ class ServerSettings(Section):
         description="Listen on an address that other machines reach without asking anybody for a "
         "key. Only behind a proxy that authenticates.",
     )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Connections that each port holds open at once; one more is closed as it "
+        "comes. A connection of the Milvus port takes three files of the process (`ulimit -n`).",
+    )
+    patience_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long an HTTP client may take for the head of a request, or stand still "
+        "within a body, in seconds.",
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
@@ -89,6 +102,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     apis: ApisSettings = ApisSettings()
     gateway: GatewaySettings = GatewaySettings()
+    tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
     serving: ServingSettings = ServingSettings()
     providers: ProvidersSettings = ProvidersSettings()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
+from certificates import Authority
 from milvane.bootstrap import SERVER_LOCK_NAME
 from milvane.domain.catalogue import MODELS, weights_of
 from milvane.testing.servers import MilvaneProcess
@@ -118,6 +119,24 @@ def test_doctor_shows_settings_with_their_source(tmp_path: Path) -> None:
     assert lines["server.data_dir"].endswith("flag")
     assert lines["server.http_port"].endswith("default")
     assert "milvus-lite" in run.stdout
+
+
+def test_doctor_looks_at_the_certificate(tmp_path: Path) -> None:
+    """A good one is told with its end, and one that has expired is a problem."""
+    authority = Authority(tmp_path)
+    for pair, problem in (
+        (authority.issue("good"), ""),
+        (authority.issue("old", days=-1), "old.crt has expired"),
+        (authority.issue("locked", password=b"secret"), "locked.key is encrypted"),
+    ):
+        run = milvane(
+            *("doctor", "--data-dir", str(tmp_path / "data")),
+            MILVANE_TLS__CERTIFICATE=str(pair.certificate),
+            MILVANE_TLS__PRIVATE_KEY=str(pair.key),
+        )
+        assert problem in run.stdout
+        assert ("certificate valid until 20" in run.stdout) is not bool(problem)
+        assert run.returncode == int(bool(problem))
 
 
 def test_doctor_shows_no_secret_and_finds_a_damaged_file(tmp_path: Path) -> None:

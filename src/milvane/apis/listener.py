@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Generator
 from pathlib import Path
@@ -11,10 +12,14 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+import h11
 import uvicorn
 from typing_extensions import Self
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from milvane.domain.errors import Conflict
+
+logger = logging.getLogger(__name__)
 
 
 class _Embedded(uvicorn.Server):
@@ -24,6 +29,77 @@ class _Embedded(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Capture none."""
         yield
+
+
+class _Impatient(H11Protocol):
+    """
+    HTTP/1.1 to clients that finish what they begin.
+
+    uvicorn itself bounds only the time between two requests and, through h11, the bytes of a head.
+    """
+
+    patience_s: float
+    """How long a head may take in all, and a body may stand still."""
+    max_connections: int
+    is_secure: bool
+    """Whether what comes here was decrypted before."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _is_waiting_for_head = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        if self.is_secure:
+            self.scheme = "https"
+        if len(self.connections) > self.max_connections:
+            logger.warning(
+                "%d HTTP connections are open, one more is closed: close idle clients, or allow "
+                "more with server.max_connections",
+                self.max_connections,
+            )
+            transport.abort()
+            return
+        self._wait_on()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and wait for what is still missing."""
+        super().data_received(data)
+        self._wait_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_on(self) -> None:
+        their_state = self.conn.their_state
+        answered = self.cycle is None or self.cycle.response_complete
+        if their_state is h11.IDLE and answered:
+            # Bytes of a head that come one by one do not prolong the wait.
+            if not (self._waiting and self._is_waiting_for_head):
+                self._start_waiting(for_head=True)
+        elif their_state is h11.SEND_BODY:
+            self._start_waiting(for_head=False)
+        else:
+            self._stop_waiting()
+
+    def _start_waiting(self, *, for_head: bool) -> None:
+        self._stop_waiting()
+        self._is_waiting_for_head = for_head
+        self._waiting = self.loop.call_later(self.patience_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if self.flow.read_paused:  # it is we who do not read
+            self._start_waiting(for_head=False)
+        elif not self.transport.is_closing():
+            self.transport.abort()
 
 
 class HttpListener:
@@ -37,6 +113,9 @@ class HttpListener:
         port: int = 0,
         path: Path | None = None,
         drain_timeout_s: float,
+        patience_s: float = 10.0,
+        max_connections: int = 4096,
+        is_secure: bool = False,
     ) -> None:
         """
         Describe the listener.
@@ -51,14 +130,31 @@ class HttpListener:
             path: A Unix socket to listen on, instead of host and port.
 
             drain_timeout_s: How long running requests may finish at the end.
+
+            patience_s: How long a client may take for the head of a request, or stand still
+                within a body.
+
+            max_connections: Open at once; one more is closed as it comes.
+
+            is_secure: Whether clients speak TLS to what stands before this listener.
         """
         self._host = host
         self._path = path
         self.port = port
         """The port that is really bound, once started."""
+        protocol = type(
+            "Http",
+            (_Impatient,),
+            {
+                "patience_s": patience_s,
+                "max_connections": max_connections,
+                "is_secure": is_secure,
+            },
+        )
         self._server = _Embedded(
             uvicorn.Config(
                 app,
+                http=protocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from milvane.domain.catalogue import SERVED_BY, WEIGHTS
 from milvane.domain.errors import InvalidInput
+from milvane.gateway.tls import expires_at, find_flaws, open_context
 from milvane.inference.weights import folder_of, is_present
 from milvane.instances.lite.supervisor import LOCK_NAME
 from milvane.providers.configuration import read_file
@@ -51,6 +52,7 @@ def examine(effective: Effective) -> Report:
     _examine_versions(report)
     _examine_weights(effective, report)
     _examine_providers(effective, report)
+    _examine_tls(effective, report)
     _examine_data(effective, report)
     _examine_collections(effective.settings.server.data_dir.resolve(), report)
     _examine_ports(effective, report)
@@ -106,6 +108,23 @@ def _examine_providers(effective: Effective, report: Report) -> None:
         report.problems.append(error.message)
     else:
         report.state.append(("milvus.yaml", f"{path}, read"))
+
+
+def _examine_tls(effective: Effective, report: Report) -> None:
+    tls = effective.settings.tls
+    if not tls.is_on:
+        report.state.append(("TLS", "off"))
+        return
+    try:
+        open_context(tls, [])
+        report.problems += find_flaws(tls)
+        until = expires_at(tls)
+    except InvalidInput as error:
+        report.problems.append(error.message)
+        return
+    asked = ", clients need a certificate" if tls.client_ca else ""
+    validity = f"certificate valid until {until:%Y-%m-%d}" if until else "certificate not valid now"
+    report.state.append(("TLS", f"{validity}{asked}"))
 
 
 def _examine_data(effective: Effective, report: Report) -> None:

@@ -60,10 +60,11 @@ def ready_line(running: Running, settings: Settings) -> str:
     """Write the line that says where the server listens."""
     host = settings.server.host
     shown = f"[{host}]" if ":" in host else host
+    root = f"{'https' if settings.tls.is_on else 'http'}://{shown}"
     first, *others = running.grpc_ports.items()
-    more = "".join(f", {name} on http://{shown}:{port}" for name, port in others)
+    more = "".join(f", {name} on {root}:{port}" for name, port in others)
     return (
-        f"Milvane is ready: Milvus protocol on http://{shown}:{first[1]}{more}, "
-        f"HTTP APIs on http://{shown}:{running.http_port}, "
+        f"Milvane is ready: Milvus protocol on {root}:{first[1]}{more}, "
+        f"HTTP APIs on {root}:{running.http_port}, "
         f"data in {settings.server.data_dir.resolve()}"
     )

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 _READY = re.compile(
-    r"Milvus protocol on (?P<grpc>http://[^\s,]+).*, HTTP APIs on (?P<http>http://\S+),"
+    r"Milvus protocol on (?P<grpc>https?://[^\s,]+).*, HTTP APIs on (?P<http>https?://\S+),"
 )
 
 
