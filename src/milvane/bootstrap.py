@@ -45,9 +45,9 @@ from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.inference.engine import open_engine
+from milvane.inference.token_ids import TokenTexts, read_token_texts
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
-from milvane.inference.token_ids import TokenTexts, read_token_texts
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
@@ -126,10 +126,10 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             condition.readiness,
             background=_background(workshop, worker, settings),
             authenticator=authenticator,
+            vocabulary=vocabulary,
         )
         # The probes answer from here on: alive, and not ready yet.
         http = await doors.enter_async_context(_http_port(app, settings))
-            vocabulary=vocabulary,
         loading = _enter_beside(
             parts, open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
         )
@@ -331,6 +331,21 @@ def _unready_reason(lite: LiteInstance) -> str | None:
     return None if lite.state is LiteState.READY else f"{lite.name} is {lite.state.value}"
 
 
+def _token_texts(settings: Settings) -> TokenTexts | None:
+    try:
+        return read_token_texts(weights_dir(settings))
+    except NotFound:  # said to whoever sends token ids
+        return None
+
+
+def _behind_cache(
+    providers: ProviderService, cache: VectorCache | None, settings: Settings
+) -> RemoteProviders:
+    if cache is None:
+        return providers
+    return CachedProviders(providers, cache, off_for=settings.cache.off_for)
+
+
 async def _lexicon(settings: Settings) -> TermWeigher:
     return await asyncio.to_thread(read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings))
 
@@ -350,10 +365,3 @@ def next_revision() -> int:
     has another revision, also across restarts.
     """
     return (time.time_ns() // 1_000_000) << 18
-def _token_texts(settings: Settings) -> TokenTexts | None:
-    try:
-        return read_token_texts(weights_dir(settings))
-    except NotFound:  # said to whoever sends token ids
-        return None
-
-
