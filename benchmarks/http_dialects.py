@@ -49,6 +49,11 @@ class TimedEngine:
         """See the engine."""
         return self._engine.fingerprint
 
+    @property
+    def width(self) -> int:
+        """See the engine."""
+        return self._engine.width
+
     async def tokenize(
         self, contents: Any, *, purpose: Purpose, instruction: str | None = None
     ) -> Any:

@@ -57,8 +57,10 @@ from milvane.jobs.runner import Workshop
 from milvane.jobs.worker import JobWorker
 from milvane.providers.service import ProviderService
 from milvane.serving.access import Authenticator
+from milvane.serving.caching.cache import VectorCache, open_cache
+from milvane.serving.caching.providers import CachedProviders
 from milvane.serving.embedding import EmbeddingService
-from milvane.serving.ports import TermWeigher, TextEngine
+from milvane.serving.ports import RemoteProviders, TermWeigher, TextEngine
 from milvane.settings import Settings, provider_environment, weights_dir
 from milvane.storage.database import Database
 from milvane.storage.files import FileStore
@@ -117,6 +119,16 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     # The doors close first, whenever they were opened: what runs behind them may finish.
     async with AsyncExitStack() as parts, AsyncExitStack() as doors:
         parts.enter_context(_claim(settings.server.data_dir))
+        cache = await parts.enter_async_context(
+            open_cache(settings.cache, settings.server.data_dir)
+        )
+        embedding = EmbeddingService(
+            engines,
+            settings.serving,
+            weighers=weighers,
+            cache=cache,
+            cache_off_for=settings.cache.off_for,
+        )
         vocabulary = await asyncio.to_thread(_token_texts, settings)
         workshop = await _open_workshop(parts, embedding, settings, vocabulary)
         worker = JobWorker(workshop)
@@ -149,7 +161,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 embedding=embedding,
                 bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
                 next_revision=next_revision,
-                providers=providers,
+                providers=_behind_cache(providers, cache, settings),
             )
             dispatcher = Dispatcher(upstream, services, authenticator)
             door = await doors.enter_async_context(_milvus_port(dispatcher, instance, settings))

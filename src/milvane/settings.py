@@ -36,6 +36,7 @@ from milvane.jobs.settings import JobsSettings
 from milvane.providers.settings import ProvidersSettings
 from milvane.sections import Section
 from milvane.serving.access import AccessSettings
+from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.settings import ServingSettings
 from milvane.storage.settings import StorageSettings
 
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
     serving: ServingSettings = ServingSettings()
+    cache: CacheSettings = CacheSettings()
     providers: ProvidersSettings = ProvidersSettings()
     inference: InferenceSettings = InferenceSettings()
     storage: StorageSettings = StorageSettings()

@@ -109,3 +109,13 @@ async def test_engine_has_a_fingerprint_that_stays(subject: Subject) -> None:
     await subject.engine.tokenize(["a"], purpose=Purpose.QUERY, instruction="find what is alike")
     assert subject.engine.fingerprint == before
     assert 0 < len(before) <= 64
+
+
+async def test_components_beyond_the_width_are_zero(subject: Subject) -> None:
+    """A larger vector is one of the engine's width, filled up with zeros."""
+    ids = await subject.engine.tokenize(TEXTS, purpose=Purpose.DOCUMENT)
+    width = subject.engine.width
+    exact = await subject.engine.embed(ids, dimension=width, lane=Lane.BULK)
+    large = await subject.engine.embed(ids, dimension=width + 3, lane=Lane.BULK)
+    np.testing.assert_allclose(large[:, :width], exact, atol=max(subject.tolerance, 1e-6), rtol=0)
+    assert not large[:, width:].any()

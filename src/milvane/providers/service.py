@@ -109,6 +109,26 @@ class ProviderService:
         """
         self._open(function, self._configuration())
 
+    def source_of(self, function: ProviderFunction, purpose: Purpose) -> str:
+        """
+        Name what computes a function's vectors: its server, and what that is asked beside texts.
+
+        Args:
+            function: Whose provider and parameters.
+
+            purpose: What for; providers that distinguish are asked differently.
+
+        Returns:
+            Equal only for what gives a text equal vectors; whatever a credential or a timeout is.
+
+        Raises:
+            InvalidInput: If the function cannot be called as it is.
+        """
+        _, dialect = self._open(function, self._configuration())
+        asked = orjson.dumps(dialect.body([""], purpose), option=orjson.OPT_SORT_KEYS)
+        output = f"{function.output.kind.value} {function.output.dimension}"
+        return f"{function.provider} {dialect.url} {output} {asked.decode()}"
+
     async def embed(
         self,
         function: ProviderFunction,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -22,6 +22,8 @@ from milvane.domain.errors import (
 )
 from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Purpose
 from milvane.domain.vectors import SparseVector
+from milvane.inference.adapting import adapt
+from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
 
@@ -59,6 +61,8 @@ class Embedded:
     """Tokens of each text, as usage counts them."""
     cut_inputs: list[int]
     """Positions of the texts that were cut to the model's limit, ascending."""
+    cached_tokens: int = 0
+    """Tokens of the texts whose vectors were known, or computed for another request just then."""
     sparse: Sequence[SparseVector] = ()
     """One for each text, in the order of the request; none where none were asked for."""
     terms: TermWeigher | None = None
@@ -87,6 +91,8 @@ class Prepared:
     purpose: Purpose = Purpose.DOCUMENT
     terms: TermWeigher | None = None
     """Present where sparse vectors are asked for."""
+    cache: VectorCache | None = None
+    """Whom to ask before the engine."""
 
 
 def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
@@ -143,6 +149,8 @@ class EmbeddingService:
         *,
         weighers: Mapping[WeightsName, TermWeigher] = MappingProxyType({}),
         served_by: Mapping[ModelName, WeightsName] = SERVED_BY,
+        cache: VectorCache | None = None,
+        cache_off_for: Container[str] = (),
     ) -> None:
         """
         Join the parts of the use case.
@@ -155,11 +163,17 @@ class EmbeddingService:
             weighers: What makes sparse vectors, by the weights whose tokens it takes.
 
             served_by: Which weights serve a model.
+
+            cache: Keeps dense vectors; none to compute them each time.
+
+            cache_off_for: Weights of which nothing is kept.
         """
         self._engines = engines
         self._settings = settings
         self._weighers = weighers
         self._served_by = served_by
+        self._cache = cache
+        self._cache_off_for = cache_off_for
 
     def engine_of(self, model: Model) -> TextEngine:
         """
@@ -236,6 +250,7 @@ class EmbeddingService:
             outputs=request.outputs,
             purpose=request.purpose,
             terms=terms,
+            cache=None if self._served_by[model.name] in self._cache_off_for else self._cache,
         )
 
     async def compute(self, prepared: Prepared) -> Embedded:
@@ -246,11 +261,9 @@ class EmbeddingService:
             Overloaded: If the queue is full.
         """
         token_ids, inverse = prepared.token_ids, prepared.inverse
-        vectors = np.empty((len(token_ids), 0), np.float32)
+        vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
         if Output.DENSE in prepared.outputs:
-            vectors = await prepared.engine.embed(
-                token_ids, dimension=prepared.dimension, lane=prepared.lane
-            )
+            vectors, was_kept = await _embed(prepared)
         sparse = await _weigh(prepared)
         return Embedded(
             vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
@@ -258,6 +271,7 @@ class EmbeddingService:
             cut_inputs=[
                 index for index, position in enumerate(inverse) if position in prepared.too_long
             ],
+            cached_tokens=sum(len(token_ids[place]) for place in inverse if was_kept[place]),
             sparse=[sparse[position] for position in inverse] if sparse else (),
             terms=prepared.terms,
         )
@@ -293,6 +307,24 @@ def _find_too_long(
             model=model.name,
         )
     return too_long
+
+
+async def _embed(prepared: Prepared) -> tuple[NDArray[np.float32], list[bool]]:
+    """Embed each distinct text, or find its vector; say which ones were found."""
+    engine, token_ids, lane = prepared.engine, prepared.token_ids, prepared.lane
+    if prepared.cache is None:
+        vectors = await engine.embed(token_ids, dimension=prepared.dimension, lane=lane)
+        return vectors, [False] * len(token_ids)
+
+    async def compute(positions: Sequence[int]) -> NDArray[np.float32]:
+        chosen = [token_ids[position] for position in positions]
+        return await engine.embed(chosen, dimension=engine.width, lane=lane)
+
+    # One vector serves every dimension, and both purposes where the tokens are the same.
+    keys = prepared.cache.keys_of(engine.fingerprint, (ids.data for ids in token_ids))
+    fetched = await prepared.cache.fetch(keys, compute, Form(engine.width), lane)
+    vectors = adapt(np.asarray(fetched.vectors, np.float32), prepared.dimension, None)
+    return vectors, fetched.was_kept
 
 
 async def _weigh(prepared: Prepared) -> list[SparseVector]:

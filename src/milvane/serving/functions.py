@@ -30,6 +30,10 @@ class NoProviders:
         """Refuse any function."""
         raise InvalidInput(f"the provider {function.provider} is not called from here")
 
+    def source_of(self, function: ProviderFunction, purpose: Purpose) -> str:  # noqa: ARG002 - port
+        """Refuse any function."""
+        raise InvalidInput(f"the provider {function.provider} is not called from here")
+
     async def embed(
         self,
         function: ProviderFunction,

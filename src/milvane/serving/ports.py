@@ -23,6 +23,14 @@ class TextEngine(Protocol):
     def fingerprint(self) -> str:
         """Equal for two engines only if they give the same vectors, up to rounding."""
 
+    @property
+    def width(self) -> int:
+        """
+        Components that a vector really has.
+
+        Larger dimensions are filled up with zeros, smaller ones cut; both scaled to length 1.
+        """
+
     async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
@@ -101,6 +109,19 @@ class RemoteProviders(Protocol):
 
         Raises:
             InvalidInput: If one is wrong.
+        """
+
+    def source_of(self, function: ProviderFunction, purpose: Purpose) -> str:
+        """
+        Name what computes a function's vectors: equal only for what gives a text equal vectors.
+
+        Args:
+            function: Its provider is one of `names`.
+
+            purpose: Which side of a comparison texts are on.
+
+        Raises:
+            InvalidInput: If the function cannot be called as it is.
         """
 
     async def embed(

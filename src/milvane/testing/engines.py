@@ -17,6 +17,10 @@ _PIECE = re.compile(r"\s*\S+|\s+")
 """A word with the space before it; pieces put together are the text again."""
 
 
+WIDTH = 2048
+"""Components of a vector; larger dimensions are filled up with zeros."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedCall:
     """One call that reached `HashingEngine.embed`."""
@@ -44,6 +48,8 @@ class HashingEngine:
             is_told: It puts the purpose, or the instruction, before each text, as some weights do.
         """
         self.fingerprint = fingerprint
+        """See the port."""
+        self.width = WIDTH
         """See the port."""
         self._is_told = is_told
         self.embedded_texts = 0
@@ -95,7 +101,8 @@ def _token_ids(text: str) -> NDArray[np.int32]:
 
 def _direction(ids: NDArray[np.int32], dimension: int) -> NDArray[np.float64]:
     seed = _digest(ids.tobytes(), size_bytes=16)
-    vector = np.random.default_rng(seed).standard_normal(dimension)
+    vector = np.zeros(dimension)
+    vector[:WIDTH] = np.random.default_rng(seed).standard_normal(min(dimension, WIDTH))
     direction: NDArray[np.float64] = vector / np.linalg.norm(vector)
     return direction
 

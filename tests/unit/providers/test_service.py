@@ -111,3 +111,36 @@ async def test_missing_library_is_named_with_its_cure(
     )
     with pytest.raises(InvalidInput, match=rf"pip install 'milvane\[{provider}\]'"):
         await service.embed(function, ["a"], purpose=Purpose.DOCUMENT)
+
+
+CHANGES = [
+    (Purpose.DOCUMENT, VectorField("dense", 8), {"model_name": "other"}),
+    (Purpose.DOCUMENT, VectorField("dense", 9), {}),
+    (Purpose.DOCUMENT, VectorField("dense", 8, VectorKind.INT8), {}),
+    (Purpose.DOCUMENT, VectorField("dense", 8), {"url": "http://127.0.0.1:9/embed"}),
+    (Purpose.QUERY, VectorField("dense", 8), {}),
+]
+"""What gives a text another vector at Cohere."""
+
+
+@pytest.mark.parametrize(("purpose", "output", "params"), CHANGES)
+def test_source_is_another_where_vectors_are(
+    purpose: Purpose, output: VectorField, params: dict[str, str]
+) -> None:
+    """Model, dimension, kind, server and purpose tell sources apart."""
+    usual = {"model_name": "embed-v4"}
+    before = ProviderFunction("cohere", usual, VectorField("dense", 8))
+    after = ProviderFunction("cohere", {**usual, **params}, output)
+    service = service_of({})
+    assert service.source_of(before, Purpose.DOCUMENT) != service.source_of(after, purpose)
+
+
+def test_source_is_the_same_whatever_does_not_change_vectors() -> None:
+    """Neither a credential nor a timeout makes a vector another one, nor does the field's name."""
+    params = {"model_name": "m"}
+    some = ProviderFunction("openai", params, VectorField("one", 8))
+    other = ProviderFunction(
+        "openai", {**params, "credential": "mine", "timeout_ms": "5"}, VectorField("two", 8)
+    )
+    service = service_of({})
+    assert service.source_of(some, Purpose.QUERY) == service.source_of(other, Purpose.QUERY)

@@ -11,6 +11,8 @@ from milvane.domain.errors import (
     UpstreamUnavailable,
 )
 from milvane.domain.models import DENSE_ONLY, SPARSE_ONLY, Output, Purpose
+from milvane.serving.caching.cache import VectorCache
+from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.embedding import WEIGHED_AT_ONCE, EmbeddingService, EmbedRequest
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import CountingWeigher, HashingEngine
@@ -54,6 +56,37 @@ async def test_both_kinds_of_vectors_come_from_one_tokenisation() -> None:
     ]
     assert embedded.sparse[0].values.sum() == 3
     assert embedded.total_tokens == 7
+
+
+@pytest.mark.parametrize("dimension", [64, 100, 1024, 2048])
+async def test_known_text_costs_nothing_in_any_dimension(dimension: int) -> None:
+    """A kept vector gives what the engine gives, whatever dimension it was kept for."""
+    engine, plain = HashingEngine(), HashingEngine()
+    cache = VectorCache(CacheSettings())
+    service = EmbeddingService({WEIGHTS: engine}, ServingSettings(), cache=cache)
+    texts = ["a b", "c", "a b"]
+    first = await service.embed(EmbedRequest(MODEL, texts, dimension=512))
+    again = await service.embed(EmbedRequest(MODEL, [*texts, "d"], dimension=dimension))
+    expected = await service_of(plain).embed(
+        EmbedRequest(MODEL, [*texts, "d"], dimension=dimension)
+    )
+    np.testing.assert_allclose(again.vectors, expected.vectors, atol=1e-6)
+    assert engine.embedded_texts == 3
+    assert (first.cached_tokens, again.cached_tokens, again.total_tokens) == (0, 5, 6)
+
+
+async def test_weights_can_be_left_out_of_the_cache() -> None:
+    """Of weights that the operator names, nothing is kept."""
+    engine = HashingEngine()
+    service = EmbeddingService(
+        {WEIGHTS: engine},
+        ServingSettings(),
+        cache=VectorCache(CacheSettings()),
+        cache_off_for=[WEIGHTS],
+    )
+    for _ in range(2):
+        assert (await service.embed(EmbedRequest(MODEL, ["a"]))).cached_tokens == 0
+    assert engine.embedded_texts == 2
 
 
 async def test_sparse_vectors_alone_need_no_forward_pass() -> None:

@@ -1,0 +1,232 @@
+"""The cache: what is in memory, on the disk, or being computed for another request right now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import Buffer
+
+from milvane.domain.models import Lane
+from milvane.serving.caching.disk import DiskVectors
+from milvane.serving.caching.keys import make_keys
+from milvane.serving.caching.memory import RecentVectors
+from milvane.serving.caching.settings import CacheSettings
+from milvane.serving.callers import current_caller
+from milvane.serving.ports import FieldVectors
+
+Compute = Callable[[list[int]], Awaitable[FieldVectors]]
+"""Computes the vectors of some positions of a request, one row for each, in order."""
+
+FILE_NAME = "vectors.db"
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """Vectors that were asked for since the start, by where they came from."""
+
+    memory: int = 0
+    disk: int = 0
+    joined: int = 0
+    """Computed for another request at the same time."""
+    computed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What vectors look like."""
+
+    width: int
+    component: type[np.float32] | type[np.int8] = np.float32
+
+    @property
+    def vector_bytes(self) -> int:
+        """What one of them takes."""
+        return self.width * np.dtype(self.component).itemsize
+
+    def rows(self, content: bytes) -> FieldVectors:
+        """Read vectors that stand one after the other."""
+        flat: FieldVectors = np.frombuffer(content, self.component)  # type: ignore[assignment]
+        return flat.reshape(-1, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a request gets."""
+
+    vectors: FieldVectors
+    """One row for each key, in order; not to be written to."""
+    was_kept: list[bool]
+    """For each row, whether it cost this request nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """Vectors that one request is getting, and others may wait for."""
+
+    lane: Lane
+    has_landed: asyncio.Event = field(default_factory=asyncio.Event)
+    vectors: dict[bytes, bytes] = field(default_factory=dict)
+    """Complete once it has landed; without those that could not be had."""
+
+
+class VectorCache:
+    """Gives vectors that are known, and has the others computed, each once."""
+
+    def __init__(self, settings: CacheSettings, disk: DiskVectors | None = None) -> None:
+        """
+        Prepare an empty cache.
+
+        Args:
+            settings: What it may hold.
+
+            disk: What keeps vectors beyond the process; entered by the caller.
+        """
+        self.counts = CacheCounts()
+        self.disk = disk
+        self._is_shared = settings.share_between_tenants
+        self.memory = RecentVectors(settings.max_memory_bytes)
+        self._flights: dict[bytes, _Flight] = {}
+
+    def keys_of(self, source: str, contents: Iterable[Buffer]) -> list[bytes]:
+        """
+        Make the keys of vectors, such that those of the present caller's tenant are its own.
+
+        Args:
+            source: What computes them.
+
+            contents: All that each depends on beside its source.
+        """
+        return make_keys("" if self._is_shared else current_caller().tenant, source, contents)
+
+    async def fetch(
+        self, keys: Sequence[bytes], compute: Compute, form: Form, lane: Lane
+    ) -> Fetched:
+        """
+        Get the vectors of keys; of equal ones, asked for at the same time, one is computed.
+
+        A request that fails or leaves takes nobody along: whoever waits for a vector of its
+        computes it then. Somebody in the interactive lane never waits for work of the bulk lane.
+
+        Args:
+            keys: What the vectors are known by.
+
+            compute: Called at most once at a time, with positions of different keys.
+
+            form: What the vectors look like.
+
+            lane: Who waits.
+
+        Raises:
+            ServiceError: If `compute` does; nothing is kept of such a call.
+        """
+        places: dict[bytes, int] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key, place)
+        found = self._look_into_memory(places, form.vector_bytes)
+        computed: set[bytes] = set()
+        while missing := [key for key in places if key not in found]:
+            joined, mine = self._split(missing, lane)
+            if mine:
+                computed |= await self._fly(mine, places, compute, form, lane, found)
+            for flight in joined:
+                await flight.has_landed.wait()
+                landed = {key: flight.vectors[key] for key in missing if key in flight.vectors}
+                self.counts.joined += len(landed)
+                found.update(landed)
+            if joined:  # of those that failed, another one may have seen to some by now
+                rest = [key for key in missing if key not in found]
+                found.update(self._look_into_memory(rest, form.vector_bytes))
+        return Fetched(
+            vectors=form.rows(b"".join([found[key] for key in keys])),
+            was_kept=[key not in computed or places[key] != i for i, key in enumerate(keys)],
+        )
+
+    def _look_into_memory(self, keys: Iterable[bytes], vector_bytes: int) -> dict[bytes, bytes]:
+        found = {}
+        for key in keys:
+            vector = self.memory.get(key)
+            if vector is not None and len(vector) == vector_bytes:
+                found[key] = vector
+        self.counts.memory += len(found)
+        return found
+
+    def _split(self, keys: list[bytes], lane: Lane) -> tuple[list[_Flight], list[bytes]]:
+        """Say for which others are at work, and which are this request's own."""
+        joined: dict[_Flight, None] = {}
+        mine = []
+        for key in keys:
+            flight = self._flights.get(key)
+            if flight is None or (lane is Lane.INTERACTIVE and flight.lane is Lane.BULK):
+                mine.append(key)
+            else:
+                joined[flight] = None
+        return list(joined), mine
+
+    async def _fly(
+        self,
+        keys: list[bytes],
+        places: dict[bytes, int],
+        compute: Compute,
+        form: Form,
+        lane: Lane,
+        found: dict[bytes, bytes],
+    ) -> set[bytes]:
+        """Read or compute what nobody else does; returns the keys of what was computed."""
+        flight = _Flight(lane)
+        self._flights.update(dict.fromkeys(keys, flight))
+        try:
+            flight.vectors = await self._read(keys, form.vector_bytes)
+            rest = [key for key in keys if key not in flight.vectors]
+            if rest:
+                rows = await compute([places[key] for key in rest])
+                new = {key: rows[row].tobytes() for row, key in enumerate(rest)}
+                self._keep(new)
+                flight.vectors.update(new)
+            found.update(flight.vectors)
+            return set(rest)
+        finally:
+            for key in keys:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+            flight.has_landed.set()
+
+    async def _read(self, keys: list[bytes], vector_bytes: int) -> dict[bytes, bytes]:
+        candidates = self.disk.candidates(keys) if self.disk else []
+        if self.disk is None or not candidates:
+            return {}
+        read = await self.disk.find(candidates)
+        whole = {key: vector for key, vector in read.items() if len(vector) == vector_bytes}
+        self.counts.disk += len(whole)
+        for key, vector in whole.items():
+            self.memory.put(key, vector)
+        return whole
+
+    def _keep(self, vectors: dict[bytes, bytes]) -> None:
+        self.counts.computed += len(vectors)
+        for key, vector in vectors.items():
+            self.memory.put(key, vector)
+        if self.disk is not None:
+            self.disk.put(vectors)
+
+
+@asynccontextmanager
+async def open_cache(settings: CacheSettings, data_dir: Path) -> AsyncIterator[VectorCache | None]:
+    """
+    Open the cache as it is set up, until the block is left.
+
+    Yields:
+        None if nothing is to be kept.
+    """
+    if not settings.enabled:
+        yield None
+    elif not settings.max_disk_bytes:
+        yield VectorCache(settings)
+    else:
+        path = data_dir / "cache" / FILE_NAME
+        async with DiskVectors(path, settings.max_disk_bytes) as disk:
+            yield VectorCache(settings, disk)
