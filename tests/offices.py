@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
@@ -12,10 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
-from sqlalchemy import Connection
 
 from milvane.apis.app import create_app
 from milvane.apis.background import Background
@@ -28,36 +24,20 @@ from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.files import FilePurpose, StoredFile
 from milvane.domain.jobs import Job, JobKind, JobOrder
 from milvane.jobs import ledger
+from milvane.jobs.cabinet import Cabinet
 from milvane.jobs.desk import JobDesk
 from milvane.jobs.leasing import Lease, lease_end
 from milvane.jobs.parts import Parts
 from milvane.jobs.runner import JobRunner, Workshop
 from milvane.jobs.settings import JobsSettings
 from milvane.jobs.worker import JobWorker
+from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.storage.database import Database
 from milvane.storage.files import Clock, FileStore, utc_now
 from milvane.storage.settings import StorageSettings
-from milvane.storage.tables import METADATA
 from milvane.testing.engines import HashingEngine
-
-_POSTGRES = os.environ.get("MILVANE_TEST_POSTGRES_URL")
-DATABASES = [
-    pytest.param(None, id="sqlite"),
-    pytest.param(
-        _POSTGRES and SecretStr(_POSTGRES),
-        id="postgres",
-        marks=pytest.mark.skipif(_POSTGRES is None, reason="MILVANE_TEST_POSTGRES_URL not set"),
-    ),
-]
-"""Addresses of databases that tests may fill and empty: a file of one's own, a server's."""
-
-
-def empty(connection: Connection) -> None:
-    """Empty every table."""
-    for table in reversed(METADATA.sorted_tables):
-        connection.execute(table.delete())
 
 
 class FakeClock:
@@ -86,9 +66,9 @@ class Office:
     folder: Path
 
     @property
-    def files(self) -> FileStore:
-        """Where files are kept."""
-        return self.workshop.files
+    def files(self) -> Cabinet:
+        """Where the caller's files are kept."""
+        return Cabinet(self.workshop.files)
 
     async def store(
         self, content: bytes, name: str = "in.jsonl", purpose: FilePurpose = FilePurpose.BATCH
@@ -150,6 +130,7 @@ async def open_office(
     jobs: JobsSettings | None = None,
     storage: StorageSettings | None = None,
     apis: ApisSettings | None = None,
+    access: AccessSettings | None = None,
 ) -> AsyncIterator[Office]:
     """Open an office in a folder; its worker is not running yet."""
     storage = storage or StorageSettings()
@@ -174,9 +155,12 @@ async def open_office(
             clock=clock,
         )
         worker = JobWorker(workshop)
-        desk = JobDesk(database, worker.wake, clock=clock)
-        background = Background(files, desk, storage.max_file_bytes, clock)
-        app = create_app(service, apis, Readiness, background=background)
+        desk = JobDesk(database, worker.wake, max_pending_jobs=jobs.max_pending_jobs, clock=clock)
+        background = Background(Cabinet(files), desk, storage.max_file_bytes, clock)
+        authenticator = Authenticator(access or AccessSettings())
+        app = create_app(
+            service, apis, Readiness, background=background, authenticator=authenticator
+        )
         yield Office(workshop, desk, worker, app, folder)
 
 

@@ -51,6 +51,7 @@ from milvane.instances.lite.supervisor import LiteInstance, LiteState
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
+from milvane.jobs.cabinet import Cabinet
 from milvane.jobs.desk import JobDesk
 from milvane.jobs.parts import Parts
 from milvane.jobs.runner import Workshop
@@ -287,8 +288,10 @@ async def _open_workshop(
 def _background(workshop: Workshop, worker: JobWorker, settings: Settings) -> Background:
     """Say who does what works on after an HTTP answer."""
     return Background(
-        files=workshop.files,
-        jobs=JobDesk(workshop.database, worker.wake),
+        files=Cabinet(workshop.files),
+        jobs=JobDesk(
+            workshop.database, worker.wake, max_pending_jobs=settings.jobs.max_pending_jobs
+        ),
         max_file_bytes=settings.storage.max_file_bytes,
         clock=workshop.clock,
     )

@@ -10,26 +10,26 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from milvane.domain.errors import InvalidInput
 from milvane.domain.jobs import JobKind, JobQuery, JobState
 from milvane.jobs.settings import JobsSettings
 from milvane.storage.settings import StorageSettings
-from offices import DATABASES, Office, empty, open_office
+from offices import Office, open_office
 
 SETTINGS = JobsSettings(page_lines=4, lease_s=30, poll_interval_s=0.05, running_jobs=2)
 
 
-@pytest.fixture(params=DATABASES)
-async def offices(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Office]]:
+@pytest.fixture
+async def offices(database_url: SecretStr | None, tmp_path: Path) -> AsyncIterator[list[Office]]:
     """Two offices as two processes would have them: one database, one folder."""
-    storage = StorageSettings(database_url=request.param)
+    storage = StorageSettings(database_url=database_url)
     async with AsyncExitStack() as stack:
         opened = [
             await stack.enter_async_context(open_office(tmp_path, jobs=SETTINGS, storage=storage))
             for _ in range(2)
         ]
-        await opened[0].workshop.database.write(empty)
         yield opened
 
 

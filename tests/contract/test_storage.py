@@ -28,14 +28,14 @@ from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 from milvane.storage.settings import StorageSettings
 from milvane.storage.tables import FILES, METADATA, UPLOAD_GRANTS
-from offices import DATABASES, FakeClock, empty
+from offices import FakeClock
 
 
-@pytest.fixture(params=DATABASES)
-def settings(request: pytest.FixtureRequest) -> StorageSettings:
+@pytest.fixture
+def settings(database_url: SecretStr | None) -> StorageSettings:
     """Settings with small limits."""
     return StorageSettings(
-        database_url=request.param,
+        database_url=database_url,
         max_files=4,
         max_file_bytes=3_000_000,
         max_total_bytes=5_000_000,
@@ -47,7 +47,6 @@ async def database(settings: StorageSettings, tmp_path: Path) -> AsyncIterator[D
     """An open, empty database."""
     async with Database(settings, tmp_path) as database:
         yield database
-        await database.write(empty)
 
 
 @pytest.fixture
@@ -66,12 +65,17 @@ async def store(
     return store
 
 
-async def keep(store: FileStore, content: bytes, *, name: str = "a.txt") -> StoredFile:
+async def keep(
+    store: FileStore, content: bytes, *, name: str = "a.txt", tenant: str = "mine"
+) -> StoredFile:
     """Keep a file, in two pieces."""
-    async with store.receive(name, FilePurpose.BATCH) as incoming:
+    async with store.receive(name, FilePurpose.BATCH, tenant=tenant) as incoming:
         await incoming.write(content[:3])
         await incoming.write(content[3:])
         return await incoming.complete()
+
+
+MINE, THEIRS = "mine", "theirs"
 
 
 def on_disk(folder: Path) -> list[str]:
@@ -113,29 +117,24 @@ async def test_failed_transaction_leaves_nothing(database: Database, clock: Fake
     assert await database.read(lambda connection: connection.execute(count).scalar()) == 0
 
 
-async def test_writers_wait_for_each_other(
-    settings: StorageSettings, tmp_path: Path, database: Database, clock: FakeClock
-) -> None:
+async def test_sqlite_writers_wait_for_each_other(tmp_path: Path, clock: FakeClock) -> None:
     """Read-then-write transactions of two processes neither fail nor lose a count."""
-    async with Database(settings, tmp_path) as other:
 
-        def count_up(connection: Connection) -> None:
-            count = select(func.count()).select_from(UPLOAD_GRANTS)
-            number = connection.execute(count).scalar()
-            row = {"folder": str(number), "signature": "", "expires_at": clock.now}
-            connection.execute(insert(UPLOAD_GRANTS).values(row))
+    def count_up(connection: Connection) -> None:
+        count = select(func.count()).select_from(UPLOAD_GRANTS)
+        number = connection.execute(count).scalar()
+        row = {"folder": str(number), "signature": "", "expires_at": clock.now}
+        connection.execute(insert(UPLOAD_GRANTS).values(row))
 
-        if database._url.get_backend_name() != "sqlite":
-            pytest.skip("other databases order such transactions by row locks, not as a whole")
-        await asyncio.gather(*(each.write(count_up) for each in [database, other] * 10))
+    one, other = (Database(StorageSettings(), tmp_path) for _ in range(2))
+    async with one, other:
+        await asyncio.gather(*(each.write(count_up) for each in [one, other] * 10))
         rows = select(func.count()).select_from(UPLOAD_GRANTS)
         assert await other.read(lambda connection: connection.execute(rows).scalar()) == 20
 
 
 async def test_newer_schema_is_refused(settings: StorageSettings, tmp_path: Path) -> None:
     """A database that a newer version has changed is left alone, and the refusal says so."""
-    if settings.database_url is not None:
-        pytest.skip("would spoil the shared database")
     async with Database(settings, tmp_path) as database:
         update = text("UPDATE alembic_version SET version_num = '9999'")
         await database.write(lambda connection: connection.execute(update))
@@ -163,7 +162,7 @@ async def test_stored_file_is_read_back(store: FileStore, clock: FakeClock) -> N
     content = b"x" * 2_500_000 + b"y"
     file = await keep(store, content, name="../../etc/b c.jsonl")
     assert store.path_of(file).read_bytes() == content
-    assert await store.find(file.id) == file
+    assert await store.find(file.id, tenant=MINE) == file
     assert (file.name, file.size_bytes) == ("b c.jsonl", len(content))
     assert (file.sha256, file.created_at) == (hashlib.sha256(content).hexdigest(), clock.now)
     assert on_disk(store.path_of(file).parent) == [file.id]
@@ -182,7 +181,7 @@ async def test_too_large_a_file_leaves_nothing(store: FileStore, pieces: list[by
     """A file is refused as soon as it is too large, and nothing of it stays on the disk."""
 
     async def write() -> None:
-        async with store.receive("a", FilePurpose.BATCH) as incoming:
+        async with store.receive("a", FilePurpose.BATCH, tenant=MINE) as incoming:
             for piece in pieces:
                 await incoming.write(piece)
 
@@ -195,14 +194,14 @@ async def test_file_that_is_not_completed_leaves_nothing(store: FileStore) -> No
     """A caller who goes away in the middle leaves neither content nor record."""
 
     async def break_off() -> None:
-        async with store.receive("a", FilePurpose.BATCH) as incoming:
+        async with store.receive("a", FilePurpose.BATCH, tenant=MINE) as incoming:
             await incoming.write(b"x" * 2_000_000)
             raise ConnectionError
 
     with pytest.raises(ConnectionError):
         await break_off()
     assert on_disk(store._folder) == []
-    assert (await store.list_files(FileQuery(limit=10))).files == ()
+    assert (await store.list_files(FileQuery(limit=10), tenant=MINE)).files == ()
 
 
 async def test_full_store_refuses(store: FileStore) -> None:
@@ -223,24 +222,60 @@ async def test_files_are_listed_page_by_page(store: FileStore, clock: FakeClock)
     for _ in range(3):
         clock.advance(1)
         kept.append(await keep(store, b"x"))
-    async with store.receive("u", FilePurpose.UPLOAD) as incoming:
+    async with store.receive("u", FilePurpose.UPLOAD, tenant=MINE) as incoming:
         await incoming.complete()
     purposes = frozenset({FilePurpose.BATCH})
-    first = await store.list_files(FileQuery(limit=2, purposes=purposes))
+    first = await store.list_files(FileQuery(limit=2, purposes=purposes), tenant=MINE)
     last = first.files[-1].id
-    rest = await store.list_files(FileQuery(limit=2, after=last, purposes=purposes))
+    rest = await store.list_files(FileQuery(limit=2, after=last, purposes=purposes), tenant=MINE)
     assert (first.has_more, rest.has_more) == (True, False)
     assert [*first.files, *rest.files] == kept[::-1]
     with pytest.raises(NotFound):
-        await store.list_files(FileQuery(limit=2, after=FileId("file-batch-none")))
+        await store.list_files(FileQuery(limit=2, after=FileId("file-batch-none")), tenant=MINE)
+
+
+async def test_files_of_others_do_not_exist(store: FileStore, clock: FakeClock) -> None:
+    """Nobody finds, lists, deletes or counts what belongs to another tenant."""
+    expires_at = clock.now + timedelta(seconds=10)
+    key = "folder/k"
+    async with store.receive(
+        "a", FilePurpose.UPLOAD, tenant=MINE, expires_at=expires_at, key=key
+    ) as incoming:
+        file = await incoming.complete()
+    for refused in (
+        store.find(file.id, tenant=THEIRS),
+        store.find_key(key, tenant=THEIRS),
+        store.delete(file.id, tenant=THEIRS),
+        store.list_files(FileQuery(limit=9, after=file.id), tenant=THEIRS),
+    ):
+        with pytest.raises(NotFound):
+            await refused
+    page = await store.list_files(FileQuery(limit=9), tenant=THEIRS)
+    assert (page.files, page.total) == ((), 0)
+    assert await store.find(file.id, tenant=MINE) == await store.find(file.id, tenant=None) == file
+
+
+async def test_full_tenant_refuses_itself_alone(
+    database: Database, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Who has as many bytes as may be stores no more, and keeps nobody else from it."""
+    settings = StorageSettings(max_tenant_bytes=10)
+    store = FileStore(database, tmp_path / "files", settings, clock=clock)
+    await store.prepare()
+    file = await keep(store, b"x" * 10)
+    with pytest.raises(QuotaExceeded, match="max_tenant_bytes"):
+        await keep(store, b"x")
+    await keep(store, b"x" * 10, tenant=THEIRS)
+    await store.delete(file.id, tenant=MINE)
+    await keep(store, b"x" * 10)
 
 
 async def test_deleted_file_is_gone(store: FileStore) -> None:
     """A deleted file is neither found nor on the disk, and cannot be deleted again."""
     file = await keep(store, b"x")
-    await store.delete(file.id)
+    await store.delete(file.id, tenant=MINE)
     assert on_disk(store._folder) == []
-    for refused in (store.find(file.id), store.delete(file.id)):
+    for refused in (store.find(file.id, tenant=MINE), store.delete(file.id, tenant=MINE)):
         with pytest.raises(NotFound):
             await refused
 
@@ -248,14 +283,16 @@ async def test_deleted_file_is_gone(store: FileStore) -> None:
 async def test_expired_file_is_gone(store: FileStore, clock: FakeClock) -> None:
     """From its last instant on a file is found by nobody."""
     expires_at = clock.now + timedelta(seconds=10)
-    async with store.receive("a", FilePurpose.UPLOAD, expires_at=expires_at, key="k") as incoming:
+    async with store.receive(
+        "a", FilePurpose.UPLOAD, tenant=MINE, expires_at=expires_at, key="k"
+    ) as incoming:
         file = await incoming.complete()
-    assert await store.find_key("k") == file
+    assert await store.find_key("k", tenant=MINE) == file
     clock.advance(10)
-    for refused in (store.find(file.id), store.find_key("k")):
+    for refused in (store.find(file.id, tenant=MINE), store.find_key("k", tenant=MINE)):
         with pytest.raises(NotFound):
             await refused
-    assert (await store.list_files(FileQuery(limit=10))).files == ()
+    assert (await store.list_files(FileQuery(limit=10), tenant=MINE)).files == ()
     await store.sweep()
     count = select(func.count()).select_from(FILES)
     assert await store._database.read(lambda connection: connection.execute(count).scalar()) == 0
@@ -265,7 +302,7 @@ async def test_key_is_taken_once(store: FileStore) -> None:
     """The same content may be put to a key again; another content may not."""
 
     async def put(content: bytes) -> StoredFile:
-        async with store.receive("a", FilePurpose.UPLOAD, key="folder/a") as incoming:
+        async with store.receive("a", FilePurpose.UPLOAD, tenant=MINE, key="folder/a") as incoming:
             await incoming.write(content)
             return await incoming.complete()
 
@@ -290,21 +327,25 @@ async def test_leftovers_of_crashes_are_swept(store: FileStore) -> None:
 
 async def test_grants_open_one_folder_for_a_while(store: FileStore, clock: FakeClock) -> None:
     """Only who has the signature may upload, only into that folder, and only in time."""
-    folder, signature = await store.grant_upload(clock.now + timedelta(seconds=10))
-    assert await store.may_upload(folder, signature)
-    assert not await store.may_upload(folder, signature[:-1] + "x")
-    assert not await store.may_upload(folder, "é")
-    assert not await store.may_upload(folder + "/..", signature)
+    folder, signature = await store.grant_upload(clock.now + timedelta(seconds=10), tenant=MINE)
+    assert await store.find_grantee(folder, signature) == MINE
+    assert await store.find_grantee(folder, signature[:-1] + "x") is None
+    assert await store.find_grantee(folder, "é") is None
+    assert await store.find_grantee(folder + "/..", signature) is None
     clock.advance(10)
-    assert not await store.may_upload(folder, signature)
+    assert await store.find_grantee(folder, signature) is None
 
 
 @pytest.mark.parametrize("text", ["", "a\0b", "x" * 5000, "é", "'; DROP TABLE files; --"])
 async def test_strange_names_find_nothing(store: FileStore, text: str) -> None:
     """Whatever a caller names, it is not there, or cannot be; the store goes on as before."""
     file = await keep(store, b"x")
-    for refused in (store.find(text), store.find_key(text), store.delete(text)):
+    for refused in (
+        store.find(text, tenant=MINE),
+        store.find_key(text, tenant=MINE),
+        store.delete(text, tenant=MINE),
+    ):
         with pytest.raises((NotFound, InvalidInput)):
             await refused
-    assert not await store.may_upload("folder", text)
-    assert await store.find(file.id) == file
+    assert await store.find_grantee("folder", text) is None
+    assert await store.find(file.id, tenant=MINE) == file

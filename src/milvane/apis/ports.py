@@ -45,18 +45,23 @@ class IncomingFile(Protocol):
 
 
 class Files(Protocol):
-    """Keeps files."""
+    """Keeps files; the caller sees those of their tenant alone."""
 
     def receive(
         self,
         name: str,
         purpose: FilePurpose,
         *,
+        tenant: str | None = None,
         max_bytes: int | None = None,
         expires_at: datetime | None = None,
         key: str | None = None,
     ) -> AbstractAsyncContextManager[IncomingFile]:
-        """Begin to take in a file; nothing is left of it unless it is completed in the context."""
+        """
+        Begin to take in a file; nothing is left of it unless it is completed in the context.
+
+        It becomes the caller's tenant's, unless another one is named.
+        """
 
     async def find(self, file_id: str) -> StoredFile:
         """
@@ -64,6 +69,14 @@ class Files(Protocol):
 
         Raises:
             NotFound: If there is none, or its time is over.
+        """
+
+    async def find_result(self, file_id: str) -> StoredFile:
+        """
+        Look the result of a task up, for whoever has its address.
+
+        Raises:
+            NotFound: If there is none, its time is over, or it is another file.
         """
 
     async def find_key(self, key: str) -> StoredFile:
@@ -96,15 +109,25 @@ class Files(Protocol):
     async def grant_upload(self, expires_at: datetime) -> tuple[str, str]:
         """Open a folder of the upload area; returns it and the signature that proves it."""
 
-    async def may_upload(self, folder: str, signature: str) -> bool:
-        """Say whether a folder of the upload area is open to who has this signature."""
+    async def find_grantee(self, folder: str, signature: str) -> str | None:
+        """Say to which tenant a folder of the upload area is open; none without its signature."""
 
 
 class Jobs(Protocol):
-    """Accepts jobs, tells how they stand, and cancels them."""
+    """Accepts jobs, tells how they stand, cancels them; the caller sees their tenant's alone."""
 
-    async def submit(self, order: JobOrder) -> Job:
-        """Accept a job; from now on it survives whatever happens to the process."""
+    async def submit(self, order: JobOrder, *, max_of_kind: int | None = None) -> Job:
+        """
+        Accept a job; from now on it survives whatever happens to the process.
+
+        Args:
+            order: What is asked for.
+
+            max_of_kind: Unfinished jobs of its kind that the caller may have, if that is limited.
+
+        Raises:
+            TooManyPending: If the caller has as many unfinished ones as may be.
+        """
 
     async def find(self, kind: JobKind, job_id: str) -> Job:
         """

@@ -158,6 +158,16 @@ class RateExceeded(QuotaExceeded):
     """The caller sends more requests per second than the service takes."""
 
 
+class TooManyPending(QuotaExceeded):
+    """The caller has as many unfinished jobs as may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"you have {limit} unfinished jobs, and no more may wait: let some end, or cancel some",
+            retry_after_s=5,
+        )
+
+
 class Overloaded(ServiceError):
     """The service has more work than it may hold; nothing was done for this request."""
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import Enum
 from typing import NewType
 
+from milvane.domain.callers import ANYONE
+
 FileId = NewType("FileId", str)
 
 _ID = re.compile(r"file-[a-z_]{1,32}-[0-9a-f]{32}")
@@ -38,6 +40,8 @@ class StoredFile:
     """From then on it does not exist for callers; none if it stays."""
     key: str | None = None
     """Where the owner put it in the upload area; none outside of it."""
+    tenant: str = ANYONE.tenant
+    """Whose it is."""
 
     def is_expired(self, now: datetime) -> bool:
         """Its time is over."""

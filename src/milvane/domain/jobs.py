@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NewType
 
+from milvane.domain.callers import ANYONE
 from milvane.domain.files import FileId, FilePurpose
 from milvane.domain.models import Purpose
 
@@ -150,6 +151,8 @@ class Job:
     ended_at: datetime | None = None
     output_file_id: FileId | None = None
     error_file_id: FileId | None = None
+    tenant: str = ANYONE.tenant
+    """Whose it is."""
 
 
 @dataclass(frozen=True, slots=True)

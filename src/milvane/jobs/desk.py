@@ -1,4 +1,4 @@
-"""Where front doors hand jobs in, and ask after them."""
+"""Where front doors hand jobs in, and ask after them, each for its own caller."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ from sqlalchemy import Connection
 from milvane.domain.errors import NotFound
 from milvane.domain.jobs import Job, JobKind, JobOrder, JobPage, JobQuery
 from milvane.jobs import ledger
+from milvane.jobs.ledger import PendingLimits
 from milvane.jobs.lifecycle import cancelled
+from milvane.serving.callers import current_caller
 from milvane.storage.database import Database
 from milvane.storage.files import Clock, utc_now
 
 
 class JobDesk:
-    """Accepts jobs, tells how they stand, and cancels them; runs none."""
+    """
+    Accepts jobs, tells how they stand, and cancels them; runs none.
+
+    A job is its caller's tenant's: for others it does not exist.
+    """
 
     def __init__(
-        self, database: Database, wake: Callable[[], None], *, clock: Clock = utc_now
+        self,
+        database: Database,
+        wake: Callable[[], None],
+        *,
+        max_pending_jobs: int,
+        clock: Clock = utc_now,
     ) -> None:
         """
         Open a desk.
@@ -31,19 +42,37 @@ class JobDesk:
 
             wake: Tells the worker of this process that there is something to do.
 
+            max_pending_jobs: Unfinished jobs that one tenant may have.
+
             clock: The time of day.
         """
+        self._max_pending_jobs = max_pending_jobs
         self._database = database
         self._wake = wake
         self._clock = clock
 
-    async def submit(self, order: JobOrder) -> Job:
-        """Accept a job; when this returns, it survives whatever happens to the process."""
+    async def submit(self, order: JobOrder, *, max_of_kind: int | None = None) -> Job:
+        """
+        Accept a job; when this returns, it survives whatever happens to the process.
+
+        Args:
+            order: What is asked for.
+
+            max_of_kind: Unfinished jobs of its kind that the caller may have, if that is limited.
+
+        Raises:
+            TooManyPending: If the caller has as many unfinished ones as may be.
+        """
         now = self._clock()
-        until = now + timedelta(seconds=order.window_s)
-        job = await self._database.write(
-            partial(ledger.insert_job, order=order, now=now, until=until)
+        accept = partial(
+            ledger.insert_job,
+            order=order,
+            tenant=current_caller().tenant,
+            limits=PendingLimits(self._max_pending_jobs, max_of_kind),
+            now=now,
+            until=now + timedelta(seconds=order.window_s),
         )
+        job = await self._database.write(accept)
         self._wake()
         return job
 
@@ -52,10 +81,11 @@ class JobDesk:
         Tell how a job stands.
 
         Raises:
-            NotFound: If there is none of this kind.
+            NotFound: If the caller has none of this kind.
         """
         job = await self._database.read(partial(ledger.find_job, job_id=job_id))
-        if job is None or job.order.kind is not kind:
+        is_own = job is not None and job.tenant == current_caller().tenant
+        if job is None or not is_own or job.order.kind is not kind:
             raise NotFound(f"no {kind.value} {job_id!r}")
         return job
 
@@ -68,7 +98,8 @@ class JobDesk:
         """
         if query.after is not None:
             await self.find(query.kind, query.after)
-        return await self._database.read(partial(ledger.list_jobs, query=query))
+        tenant = current_caller().tenant
+        return await self._database.read(partial(ledger.list_jobs, query=query, tenant=tenant))
 
     async def cancel(self, kind: JobKind, job_id: str, *, only_queued: bool = False) -> Job:
         """
@@ -82,7 +113,7 @@ class JobDesk:
             only_queued: Leave it alone once it has begun.
 
         Raises:
-            NotFound: If there is none of this kind.
+            NotFound: If the caller has none of this kind.
             Conflict: If it cannot be cancelled any more.
         """
         await self.find(kind, job_id)

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from milvane.domain.errors import TooManyPending
 from milvane.domain.files import FileId, StoredFile
 from milvane.domain.jobs import (
     Job,
@@ -81,8 +82,31 @@ class PageRecord:
     tokens: int
 
 
-def insert_job(connection: Connection, order: JobOrder, *, now: datetime, until: datetime) -> Job:
-    """Accept a job."""
+@dataclass(frozen=True, slots=True)
+class PendingLimits:
+    """How many jobs of one tenant may be unfinished."""
+
+    of_all_kinds: int
+    of_its_kind: int | None = None
+    """No limit of its own if none."""
+
+
+def insert_job(
+    connection: Connection,
+    order: JobOrder,
+    *,
+    tenant: str,
+    limits: PendingLimits,
+    now: datetime,
+    until: datetime,
+) -> Job:
+    """
+    Accept a job.
+
+    Raises:
+        TooManyPending: If its tenant has as many unfinished ones as may be.
+    """
+    _check_pending(connection, order.kind, tenant, limits)
     job = Job(
         id=JobId(_ID_PREFIXES[order.kind] + secrets.token_hex(16)),
         order=order,
@@ -93,6 +117,7 @@ def insert_job(connection: Connection, order: JobOrder, *, now: datetime, until:
         problems=(),
         created_at=now,
         expires_at=until,
+        tenant=tenant,
     )
     connection.execute(
         insert(JOBS).values(
@@ -122,6 +147,7 @@ def insert_job(connection: Connection, order: JobOrder, *, now: datetime, until:
                 "input_line": 0,
                 "attempts": 0,
                 "stalls": 0,
+                "tenant": tenant,
             }
         )
     )
@@ -134,9 +160,9 @@ def find_job(connection: Connection, job_id: str) -> Job | None:
     return None if row is None else _job_of(row)
 
 
-def list_jobs(connection: Connection, query: JobQuery) -> JobPage:
-    """Read a page of jobs, newest first."""
-    conditions = _conditions(query)
+def list_jobs(connection: Connection, query: JobQuery, *, tenant: str) -> JobPage:
+    """Read a page of the jobs of a tenant, newest first."""
+    conditions = [JOBS.c.tenant == tenant, *_conditions(query)]
     total = connection.execute(select(func.count()).select_from(JOBS).where(*conditions)).scalar()
     rows = connection.execute(_after(connection, query, select(JOBS).where(*conditions))).all()
     jobs = tuple(_job_of(row) for row in rows[: query.limit])
@@ -344,6 +370,21 @@ def list_unfinished(connection: Connection) -> set[JobId]:
     return {JobId(job_id) for job_id in found.scalars()}
 
 
+def _check_pending(
+    connection: Connection, kind: JobKind, tenant: str, limits: PendingLimits
+) -> None:
+    pending = (
+        select(JOBS.c.kind, func.count())
+        .where(JOBS.c.tenant == tenant, JOBS.c.state.in_(_UNFINISHED))
+        .group_by(JOBS.c.kind)
+    )
+    counts = {str(row[0]): int(row[1]) for row in connection.execute(pending)}
+    if sum(counts.values()) >= limits.of_all_kinds:
+        raise TooManyPending(limits.of_all_kinds)
+    if limits.of_its_kind is not None and counts.get(kind.value, 0) >= limits.of_its_kind:
+        raise TooManyPending(limits.of_its_kind)
+
+
 def _is(lease: Lease) -> ColumnElement[bool]:
     return and_(
         JOBS.c.id == lease.job_id,
@@ -416,4 +457,5 @@ def _job_of(row: Row[Any]) -> Job:
         ended_at=row.ended_at,
         output_file_id=row.output_file_id and FileId(row.output_file_id),
         error_file_id=row.error_file_id and FileId(row.error_file_id),
+        tenant=row.tenant,
     )

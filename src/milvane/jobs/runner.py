@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from milvane.domain.callers import Caller
 from milvane.domain.errors import (
     Internal,
     NotFound,
@@ -29,6 +30,7 @@ from milvane.jobs.paging import Page, PageLimits, Position, split_lines, take_pa
 from milvane.jobs.parts import PartLines, Parts, Written
 from milvane.jobs.ports import LineFormat, LineFormats, LineWork
 from milvane.jobs.settings import JobsSettings
+from milvane.serving.callers import calling
 from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest
 from milvane.storage.database import Database
 from milvane.storage.files import Clock, Draft, FileStore, utc_now
@@ -160,7 +162,7 @@ class JobRunner:
             await self._fail(job, (problem,))
 
     async def _validate(self, job: Job) -> None:
-        file = await self._shop.files.find(job.order.input_file_id)
+        file = await self._shop.files.find(job.order.input_file_id, tenant=job.tenant)
         work = partial(_inspect, self._shop.files.path_of(file), self._format(job), job, file.name)
         findings = await self._shop.database.run(work)
         if findings.problems:
@@ -185,12 +187,13 @@ class JobRunner:
             expiry = self._format(job).expiry()
             outcomes = [_Outcome(line.work, expiry) for line in asked]
         else:
-            outcomes = await self._embed(asked)
+            with calling(Caller(name=job.tenant, tenant=job.tenant)):
+                outcomes = await self._embed(asked)
         await self._record(found, page, outcomes)
 
     async def _read_page(self, found: Checkpoint) -> Page:
         job = found.job
-        file = await self._shop.files.find(job.order.input_file_id)
+        file = await self._shop.files.find(job.order.input_file_id, tenant=job.tenant)
         settings = self._settings
         max_lines = _EXPIRY_LINES if job.state is JobState.EXPIRING else settings.page_lines
         return await self._shop.database.run(
@@ -303,7 +306,7 @@ class JobRunner:
         kept_s = settings.task_results_kept_s if is_task else settings.results_kept_s
         expires_at = self._shop.clock() + timedelta(seconds=kept_s)
         name = name.format(job_id=job.id)
-        return self._shop.files.draft(name, purpose, expires_at=expires_at)
+        return self._shop.files.draft(name, purpose, tenant=job.tenant, expires_at=expires_at)
 
     def _seal(self, draft: Draft, written: Written, *, keep: bool) -> StoredFile | None:
         if not written.size_bytes and not keep:

@@ -13,6 +13,11 @@ class JobsSettings(Section):
     running_jobs: int = Field(
         default=2, ge=0, description="Jobs that this process runs at a time; 0 to run none."
     )
+    max_pending_jobs: int = Field(
+        default=1000,
+        ge=1,
+        description="Unfinished jobs that one tenant (a user, or an API key) may have.",
+    )
     page_lines: int = Field(default=64, ge=1, description="Lines after which progress is recorded.")
     page_bytes: int = Field(
         default=1024 * 1024,

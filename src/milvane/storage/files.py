@@ -68,12 +68,17 @@ class Draft:
     path: Path
     name: str
     purpose: FilePurpose
+    tenant: str
     expires_at: datetime | None = None
     key: str | None = None
 
 
 class FileStore:
-    """Keeps files between calls and between processes."""
+    """
+    Keeps files between calls and between processes.
+
+    A file is its tenant's: for others it does not exist.
+    """
 
     def __init__(
         self,
@@ -117,6 +122,7 @@ class FileStore:
         name: str,
         purpose: FilePurpose,
         *,
+        tenant: str,
         max_bytes: int | None = None,
         expires_at: datetime | None = None,
         key: str | None = None,
@@ -128,6 +134,8 @@ class FileStore:
             name: What its owner calls it.
 
             purpose: What it is for.
+
+            tenant: Whose it becomes.
 
             max_bytes: A limit below the general one, if any.
 
@@ -141,7 +149,7 @@ class FileStore:
         limit = self._settings.max_file_bytes
         return Incoming(
             self,
-            self.draft(name, purpose, expires_at=expires_at, key=key),
+            self.draft(name, purpose, tenant=tenant, expires_at=expires_at, key=key),
             max_bytes=limit if max_bytes is None else min(max_bytes, limit),
         )
 
@@ -150,12 +158,13 @@ class FileStore:
         name: str,
         purpose: FilePurpose,
         *,
+        tenant: str,
         expires_at: datetime | None = None,
         key: str | None = None,
     ) -> Draft:
         """Name a file that is going to be written; `seal` and `record` make it one."""
         path = self._drafts / secrets.token_hex(16)
-        return Draft(path, shown_name(name), purpose, expires_at, key)
+        return Draft(path, shown_name(name), purpose, tenant, expires_at, key)
 
     def seal(self, draft: Draft, *, sha256: str, size_bytes: int) -> StoredFile:
         """
@@ -173,6 +182,7 @@ class FileStore:
             created_at=self._clock(),
             expires_at=draft.expires_at,
             key=draft.key,
+            tenant=draft.tenant,
         )
         try:
             sync(draft.path)
@@ -196,80 +206,97 @@ class FileStore:
             await self._database.run(partial(self.path_of(file).unlink, missing_ok=True))
             raise
 
-    async def find(self, file_id: str) -> StoredFile:
+    async def find(self, file_id: str, *, tenant: str | None) -> StoredFile:
         """
         Look a file up.
+
+        Args:
+            file_id: Its id, which cannot be guessed.
+
+            tenant: Whose it must be; none if that does not matter.
 
         Raises:
             NotFound: If there is none, or its time is over.
         """
         file = None
         if parse_file_id(file_id) is not None:
-            file = await self._database.read(partial(read_file, FILES.c.id == file_id))
+            conditions = [FILES.c.id == file_id]
+            if tenant is not None:
+                conditions.append(FILES.c.tenant == tenant)
+            file = await self._database.read(partial(read_file, and_(*conditions)))
         if file is None or file.is_expired(self._clock()):
             raise NotFound(f"no file {file_id!r}")
         return file
 
-    async def find_key(self, key: str) -> StoredFile:
+    async def find_key(self, key: str, *, tenant: str) -> StoredFile:
         """
         Look up a file of the upload area.
 
         Raises:
-            NotFound: If there is none, or its time is over.
+            NotFound: If the tenant has none, or its time is over.
         """
-        file = await self._database.read(partial(read_file, FILES.c.key == key))
+        condition = and_(FILES.c.key == key, FILES.c.tenant == tenant)
+        file = await self._database.read(partial(read_file, condition))
         if file is None or file.is_expired(self._clock()):
             raise NotFound(f"no uploaded file {key!r}; uploads are kept for a limited time")
         return file
 
-    async def list_files(self, query: FileQuery) -> FilePage:
+    async def list_files(self, query: FileQuery, *, tenant: str) -> FilePage:
         """
-        List files, newest first.
+        List the files of a tenant, newest first.
 
         Raises:
             NotFound: If the file to begin after does not exist.
         """
-        after = None if query.after is None else await self.find(query.after)
-        return await self._database.read(partial(_list, query, after, self._clock()))
+        after = None if query.after is None else await self.find(query.after, tenant=tenant)
+        return await self._database.read(partial(_list, query, tenant, after, self._clock()))
 
-    async def delete(self, file_id: str) -> None:
+    async def delete(self, file_id: str, *, tenant: str) -> None:
         """
         Forget a file, then remove its content.
 
         Raises:
-            NotFound: If there is none.
+            NotFound: If the tenant has none of this id.
         """
-        file = await self.find(file_id)
+        file = await self.find(file_id, tenant=tenant)
         await self._database.write(
             lambda connection: connection.execute(delete(FILES).where(FILES.c.id == file.id))
         )
         await self._database.run(partial(self.path_of(file).unlink, missing_ok=True))
 
-    async def grant_upload(self, expires_at: datetime) -> tuple[str, str]:
+    async def grant_upload(self, expires_at: datetime, *, tenant: str) -> tuple[str, str]:
         """
-        Open a folder of the upload area for a while.
+        Open a folder of the upload area to a tenant for a while.
 
         Returns:
             The folder, and the signature that proves the grant; neither can be guessed.
         """
         day = self._clock().strftime("%Y-%m-%d")
         folder = f"dashscope-instant/{secrets.token_hex(16)}/{day}/{secrets.token_hex(16)}"
-        row = {"folder": folder, "signature": secrets.token_hex(32), "expires_at": expires_at}
+        row = {
+            "folder": folder,
+            "signature": secrets.token_hex(32),
+            "expires_at": expires_at,
+            "tenant": tenant,
+        }
         await self._database.write(
             lambda connection: connection.execute(insert(UPLOAD_GRANTS).values(row))
         )
         return folder, str(row["signature"])
 
-    async def may_upload(self, folder: str, signature: str) -> bool:
-        """Say whether a folder of the upload area is open to who has this signature."""
-        granted = await self._database.read(
+    async def find_grantee(self, folder: str, signature: str) -> str | None:
+        """Say to which tenant a folder of the upload area is open; none without its signature."""
+        grant = await self._database.read(
             lambda connection: connection.execute(
-                select(UPLOAD_GRANTS.c.signature).where(
+                select(UPLOAD_GRANTS.c.signature, UPLOAD_GRANTS.c.tenant).where(
                     UPLOAD_GRANTS.c.folder == folder, UPLOAD_GRANTS.c.expires_at > self._clock()
                 )
-            ).scalar_one_or_none()
+            ).one_or_none()
         )
-        return granted is not None and secrets.compare_digest(granted.encode(), signature.encode())
+        if grant is None:
+            return None
+        is_signed = secrets.compare_digest(grant.signature.encode(), signature.encode())
+        return str(grant.tenant) if is_signed else None
 
     async def sweep(self) -> None:
         """Remove expired files, and content that no record knows."""
@@ -281,16 +308,7 @@ class FileStore:
         await self._database.run(partial(self._remove_unrecorded, recorded))
 
     def _add(self, file: StoredFile, connection: Connection) -> StoredFile:
-        count, total_bytes = connection.execute(
-            select(func.count(), func.coalesce(func.sum(FILES.c.size_bytes), 0))
-        ).one()
-        settings = self._settings
-        if count >= settings.max_files or total_bytes + file.size_bytes > settings.max_total_bytes:
-            raise QuotaExceeded(
-                f"the store is full: {count} files, {total_bytes} bytes. Delete some, or have the "
-                "operator raise storage.max_files or storage.max_total_bytes",
-                retry_after_s=60,
-            )
+        self._check_room(file, connection)
         try:
             with connection.begin_nested():
                 record(connection, file)
@@ -301,6 +319,26 @@ class FileStore:
             self.path_of(file).unlink(missing_ok=True)
             return present
         return file
+
+    def _check_room(self, file: StoredFile, connection: Connection) -> None:
+        settings = self._settings
+        everything = select(func.count(), func.coalesce(func.sum(FILES.c.size_bytes), 0))
+        count, total_bytes = connection.execute(everything).one()
+        if count >= settings.max_files or total_bytes + file.size_bytes > settings.max_total_bytes:
+            raise QuotaExceeded(
+                f"the store is full: {count} files, {total_bytes} bytes. Delete some, or have the "
+                "operator raise storage.max_files or storage.max_total_bytes",
+                retry_after_s=60,
+            )
+        if settings.max_tenant_bytes is None:
+            return
+        _, own_bytes = connection.execute(everything.where(FILES.c.tenant == file.tenant)).one()
+        if own_bytes + file.size_bytes > settings.max_tenant_bytes:
+            raise QuotaExceeded(
+                f"your files have {own_bytes} bytes, and may have {settings.max_tenant_bytes}: "
+                "delete some, or have the operator raise storage.max_tenant_bytes",
+                retry_after_s=60,
+            )
 
     def _remove_unrecorded(self, recorded: set[str]) -> None:
         oldest = time.time() - _ABANDONED_S
@@ -401,6 +439,7 @@ def record(connection: Connection, file: StoredFile) -> None:
             sha256=file.sha256,
             created_at=file.created_at,
             expires_at=file.expires_at,
+            tenant=file.tenant,
         )
     )
 
@@ -430,13 +469,19 @@ def _file_of(row: Row[Any]) -> StoredFile:
         created_at=row.created_at,
         expires_at=row.expires_at,
         key=row.key,
+        tenant=row.tenant,
     )
 
 
 def _list(
-    query: FileQuery, after: StoredFile | None, now: datetime, connection: Connection
+    query: FileQuery,
+    tenant: str,
+    after: StoredFile | None,
+    now: datetime,
+    connection: Connection,
 ) -> FilePage:
     conditions = [
+        FILES.c.tenant == tenant,
         FILES.c.purpose.in_([purpose.value for purpose in query.purposes]),
         or_(FILES.c.expires_at.is_(None), FILES.c.expires_at > now),
     ]

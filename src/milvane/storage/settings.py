@@ -35,3 +35,9 @@ class StorageSettings(Section):
     max_total_bytes: int = Field(
         default=100 * 1024**3, ge=1, description="Bytes of all stored files together."
     )
+    max_tenant_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of all stored files of one tenant (a user, or an API key); no limit of "
+        "its own if not given.",
+    )

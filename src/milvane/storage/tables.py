@@ -20,6 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from milvane.domain.callers import ANYONE
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -59,7 +61,8 @@ FILES = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
-    Index("ix_files_created_at", "created_at", "id"),
+    Column("tenant", String(255), nullable=False, server_default=ANYONE.tenant),
+    Index("ix_files_tenant", "tenant", "created_at", "id"),
     Index("ix_files_expires_at", "expires_at"),
 )
 
@@ -69,6 +72,7 @@ UPLOAD_GRANTS = Table(
     Column("folder", String(255), primary_key=True),
     Column("signature", String(64), nullable=False),
     Column("expires_at", Instant, nullable=False),
+    Column("tenant", String(255), nullable=False, server_default=ANYONE.tenant),
 )
 
 JOBS = Table(
@@ -110,7 +114,8 @@ JOBS = Table(
     Column("lease_until", Instant),
     Column("attempts", Integer, nullable=False),
     Column("stalls", Integer, nullable=False),
-    Index("ix_jobs_created_at", "kind", "created_at", "id"),
+    Column("tenant", String(255), nullable=False, server_default=ANYONE.tenant),
+    Index("ix_jobs_tenant", "tenant", "kind", "created_at", "id"),
     Index("ix_jobs_state", "state", "lease_until"),
 )
 

@@ -19,6 +19,7 @@ from milvane.domain.errors import (
     QuotaExceeded,
     RateExceeded,
     ServiceError,
+    TooManyPending,
 )
 from milvane.domain.models import Model
 
@@ -69,6 +70,7 @@ _SPECIAL_ROWS: Mapping[type[ServiceError], Row] = MappingProxyType(
     {
         ModelNotFound: Row(400, "InvalidParameter", "Model not exist."),
         ModelNotServed: Row(503, "ModelUnavailable"),
+        TooManyPending: Row(429, "Throttling.Concurrency", "Too many concurrent requests."),
         RateExceeded: Row(
             429,
             "Throttling.RateQuota",

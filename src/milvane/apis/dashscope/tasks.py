@@ -27,7 +27,6 @@ from milvane.apis.dashscope.uploads import find_input
 from milvane.apis.ports import Files, Jobs
 from milvane.domain.catalogue import weights_of
 from milvane.domain.errors import InvalidInput, ModelNotServed, NotFound, PermissionDenied
-from milvane.domain.files import FilePurpose
 from milvane.domain.jobs import Job, JobKind, JobOrder, JobQuery, JobState
 from milvane.domain.models import Purpose
 
@@ -149,9 +148,7 @@ def tasks_router(files: Files, jobs: Jobs) -> APIRouter:
     @router.get("/results/{name}", response_class=FileResponse)
     async def get_result(name: str) -> FileResponse:
         """Give the results of a task: gzipped lines, each a JSON object."""
-        file = await files.find(name.removesuffix(_RESULT_SUFFIX))
-        if file.purpose is not FilePurpose.TASK_RESULT:
-            raise NotFound(f"no result {name!r}")
+        file = await files.find_result(name.removesuffix(_RESULT_SUFFIX))
         return FileResponse(files.path_of(file), media_type="application/gzip", filename=file.name)
 
     return router

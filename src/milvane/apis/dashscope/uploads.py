@@ -83,12 +83,13 @@ def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRou
             async def open_file(part: PartHead, form: Form) -> IncomingFile:
                 if part.name != "file" or form.files:
                     raise InvalidInput("send one file, in the field `file`", parameter="file")
-                key = await _granted_key(files, form)
+                key, tenant = await _granted_key(files, form)
                 name = part.file_name or key.rpartition("/")[2]
                 expires_at = clock() + timedelta(seconds=KEPT_S)
-                return await stack.enter_async_context(
-                    files.receive(name, FilePurpose.UPLOAD, expires_at=expires_at, key=key)
+                incoming = files.receive(
+                    name, FilePurpose.UPLOAD, tenant=tenant, expires_at=expires_at, key=key
                 )
+                return await stack.enter_async_context(incoming)
 
             form = await _read(request, open_file)
             await form.files[0][1].complete()
@@ -124,8 +125,8 @@ async def find_input(files: Files, fetcher: InputFetcher, url: str) -> StoredFil
     """
     Find the file that an address names, or fetch it if its origin is trusted.
 
-    The host is not looked at: an id or a key that exists cannot be guessed, so whoever names one
-    has it from this server, whatever name the server has on the way there.
+    The host is not looked at: a file of the caller is meant, whatever name the server has on the
+    way there.
 
     Raises:
         Refused: If the address is not one of a file that is here.
@@ -173,9 +174,9 @@ async def _read(request: Request, open_file: OpenFile) -> Form:
     return form
 
 
-async def _granted_key(files: Files, form: Form) -> str:
+async def _granted_key(files: Files, form: Form) -> tuple[str, str]:
     """
-    Read where a file is to go; the fields that say so come before it.
+    Read where a file is to go, and whose it will be; the fields that say so come before it.
 
     Raises:
         PermissionDenied: If there is no leave for that place.
@@ -184,6 +185,7 @@ async def _granted_key(files: Files, form: Form) -> str:
     folder, _, name = key.rpartition("/")
     if not name or len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
         raise InvalidInput("the form names no key that a file could have", parameter="key")
-    if not await files.may_upload(folder, signature):
+    tenant = await files.find_grantee(folder, signature)
+    if tenant is None:
         raise PermissionDenied("there is no leave to upload to this key; ask for it first")
-    return key
+    return key, tenant

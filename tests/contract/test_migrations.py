@@ -1,0 +1,79 @@
+"""From the first schema to the newest, with what was stored in it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from alembic import command
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
+
+from milvane.domain.callers import ANYONE
+from milvane.domain.files import FileQuery
+from milvane.domain.jobs import JobKind, JobQuery, JobState
+from milvane.jobs import ledger
+from milvane.storage.database import Database, choose_url, open_engine
+from milvane.storage.files import FileStore
+from milvane.storage.migrating import alembic_config
+from milvane.storage.settings import StorageSettings
+
+FILE_ID = "file-batch-00000000000000000000000000000000"
+_INSERTS = (
+    "INSERT INTO files (id, key, name, purpose, size_bytes, sha256, created_at) "
+    "VALUES ('file-batch-00000000000000000000000000000000', 'folder/a', 'a.jsonl', 'batch', 3, "
+    "'hash', 1000000)",
+    "INSERT INTO upload_grants (folder, signature, expires_at) "
+    "VALUES ('folder', 'sign', 9000000000000000)",
+    "INSERT INTO jobs (id, kind, state, input_file_id, window_s, completion_window, endpoint, "
+    "requested_model, model, purpose, request_id, metadata, label, problems, lines_total, "
+    "lines_completed, lines_failed, total_tokens, created_at, expires_at, pages, input_offset, "
+    "input_line, attempts, stalls) VALUES ('batch_1', 'batch', 'running', "
+    "'file-batch-00000000000000000000000000000000', 86400, '24h', '/v1/embeddings', '', "
+    "'text-embedding-v4', 'document', 'r', '{}', '', '[]', 2, 1, 0, 5, 1000000, 2000000, 1, 30, 1, "
+    "1, 1)",
+)
+
+
+def make_first(settings: StorageSettings, folder: Path) -> None:
+    """Make a database of the first schema, and put one thing of each kind into it."""
+    engine = open_engine(choose_url(settings, folder), settings)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        for row in _INSERTS:
+            connection.execute(text(row))
+    engine.dispose()
+
+
+async def test_what_was_stored_belongs_to_the_default_tenant(
+    database_url: SecretStr | None, tmp_path: Path
+) -> None:
+    """After the upgrade everything is there, and whoever calls without a name finds it."""
+    settings = StorageSettings(database_url=database_url)
+    make_first(settings, tmp_path)
+    async with Database(settings, tmp_path) as database:
+        store = FileStore(database, tmp_path / "files", settings)
+        page = await store.list_files(FileQuery(limit=9), tenant=ANYONE.tenant)
+        assert [file.id for file in page.files] == [FILE_ID]
+        assert (await store.find_key("folder/a", tenant=ANYONE.tenant)).size_bytes == 3
+        assert await store.find_grantee("folder", "sign") == ANYONE.tenant
+        query = JobQuery(JobKind.BATCH, limit=9)
+        jobs = await database.read(partial(ledger.list_jobs, query=query, tenant=ANYONE.tenant))
+    (job,) = jobs.jobs
+    assert (job.id, job.state, job.counts.completed) == ("batch_1", JobState.RUNNING, 1)
+
+
+async def test_old_program_writes_to_the_new_schema(
+    database_url: SecretStr | None, tmp_path: Path
+) -> None:
+    """A process of the version before, still running during an upgrade, goes on storing."""
+    settings = StorageSettings(database_url=database_url)
+
+    def insert_all(connection: Connection) -> None:
+        for row in _INSERTS:
+            connection.execute(text(row))
+
+    async with Database(settings, tmp_path) as database:
+        await database.write(insert_all)
+        store = FileStore(database, tmp_path / "files", settings)
+        assert (await store.find(FILE_ID, tenant=ANYONE.tenant)).name == "a.jsonl"
