@@ -14,6 +14,8 @@ from milvus_lite.adapter.grpc.translators.index import kv_pairs_to_index_params_
 from milvus_lite.exceptions import IndexNotFoundError, MilvusLiteError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from milvane.instances.lite.indexing import settle_search
+
 if TYPE_CHECKING:
     from milvus_lite.engine.collection import Collection
 
@@ -40,14 +42,14 @@ class Servicer(MilvusServicer):
             )
 
     def Search(self, request: Any, context: Any) -> Any:
-        """Search; an empty metric, which the Node client sends, stands for the index's own."""
-        _drop_empty_metric(request.search_params)
+        """Search; `settle_search` says what of the parameters Milvus Lite gets."""
+        _settle(request.search_params)
         return super().Search(request, context)
 
     def HybridSearch(self, request: Any, context: Any) -> Any:
         """Search several fields; see `Search`."""
         for part in request.requests:
-            _drop_empty_metric(part.search_params)
+            _settle(part.search_params)
         return super().HybridSearch(request, context)
 
     def CreateIndex(self, request: Any, context: Any) -> Any:
@@ -77,11 +79,12 @@ class Servicer(MilvusServicer):
         return super().DropIndex(request, context)
 
 
-def _drop_empty_metric(pairs: Any) -> None:
-    kept = [pair for pair in pairs if pair.key != "metric_type" or pair.value]
-    if len(kept) < len(pairs):
+def _settle(pairs: Any) -> None:
+    given = {pair.key: pair.value for pair in pairs}
+    settled = settle_search(given)
+    if settled != given:
         del pairs[:]
-        pairs.extend(kept)
+        pairs.extend(common_pb2.KeyValuePair(key=key, value=settled[key]) for key in settled)
 
 
 def _has_index(collection: Collection, request: Any) -> bool:

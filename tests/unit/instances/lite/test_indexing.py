@@ -7,7 +7,12 @@ import json
 import pytest
 
 from milvane.domain.errors import InvalidInput
-from milvane.instances.lite.indexing import DENSE_TYPES, FieldKind, settle_index
+from milvane.instances.lite.indexing import (
+    DENSE_TYPES,
+    FieldKind,
+    settle_index,
+    settle_search,
+)
 
 
 @pytest.mark.parametrize("index_type", DENSE_TYPES)
@@ -62,6 +67,24 @@ def test_algorithms_with_the_same_results_are_all_the_same() -> None:
     """How an exact index walks is no reason to refuse it, and other parameters stay."""
     asked = {"index_type": "AUTOINDEX", "params": '{"inverted_index_algo": "DAAT_WAND", "b": 1}'}
     assert json.loads(settle_index(FieldKind.BM25, asked)["params"]) == {"b": 1}
+
+
+def test_leave_to_find_less_is_not_taken() -> None:
+    """Neither an index nor a search is refused because less would do."""
+    parameters = json.dumps({"drop_ratio_build": 0.2, "drop_ratio_search": 0.2, "bm25_b": 0.5})
+    settled = settle_index(FieldKind.BM25, {"index_type": "AUTOINDEX", "params": parameters})
+    assert json.loads(settled["params"]) == {"bm25_b": 0.5}
+    settled = settle_search({"topk": "3", "metric_type": "BM25", "params": parameters})
+    assert json.loads(settled.pop("params")) == {"bm25_b": 0.5}
+    assert settled == {"topk": "3", "metric_type": "BM25"}
+
+
+def test_search_is_asked_as_the_client_did() -> None:
+    """Only an empty metric is left out: it stands for that of the index."""
+    asked = {"topk": "3", "anns_field": "dense", "params": '{"ef": 64}'}
+    assert settle_search(asked | {"metric_type": "L2"}) == asked | {"metric_type": "L2"}
+    assert settle_search(asked | {"metric_type": ""}) == asked
+    assert settle_search({"params": "[1"}) == {"params": "[1"}
 
 
 def test_other_fields_and_torn_parameters_are_left_to_milvus_lite() -> None:
