@@ -26,8 +26,9 @@ from milvane.domain.errors import (
 from milvane.domain.files import FileId, FilePurpose, FileQuery, StoredFile
 from milvane.storage.database import Database
 from milvane.storage.files import FileStore
+from milvane.storage.schema import METADATA
 from milvane.storage.settings import StorageSettings
-from milvane.storage.tables import FILES, METADATA, UPLOAD_GRANTS
+from milvane.storage.tables import FILES, UPLOAD_GRANTS
 from offices import FakeClock
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from milvane.domain.usage import Operation
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -17,3 +19,15 @@ class Caller:
 
 ANYONE = Caller(name="anonymous", tenant="default")
 """Whoever calls where nobody is asked who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a call came through, and what it is part of."""
+
+    operation: Operation
+    instance: str = ""
+    """Empty for a call that did not come through one."""
+
+
+API = Origin(Operation.API)

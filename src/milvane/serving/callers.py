@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from milvane.domain.callers import ANYONE, Caller
+from milvane.domain.callers import ANYONE, API, Caller, Origin
 
 _CURRENT: ContextVar[Caller] = ContextVar("milvane-caller", default=ANYONE)
+_ORIGIN: ContextVar[Origin] = ContextVar("milvane-origin", default=API)
 
 
 def current_caller() -> Caller:
@@ -21,11 +22,17 @@ def current_caller() -> Caller:
     return _CURRENT.get()
 
 
+def current_origin() -> Origin:
+    """Say what the running task's call came through."""
+    return _ORIGIN.get()
+
+
 @contextmanager
-def calling(caller: Caller) -> Iterator[None]:
+def calling(caller: Caller, origin: Origin = API) -> Iterator[None]:
     """Work for a caller while the context is open."""
-    token = _CURRENT.set(caller)
+    token, origin_token = _CURRENT.set(caller), _ORIGIN.set(origin)
     try:
         yield
     finally:
+        _ORIGIN.reset(origin_token)
         _CURRENT.reset(token)

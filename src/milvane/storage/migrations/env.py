@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from milvane.storage.tables import METADATA
+from milvane.storage.schema import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],

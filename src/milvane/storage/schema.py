@@ -1,0 +1,8 @@
+"""All tables together: what migrations lead to."""
+
+from milvane.storage import control_tables, tables, usage_tables
+
+METADATA = tables.METADATA
+
+TABLE_MODULES = (tables, usage_tables, control_tables)
+"""Where tables are declared; importing this module declares them all."""
