@@ -31,7 +31,10 @@ _ACTIVATIONS = {
     "torch.nn.modules.activation.Tanh": "tanh",
     "torch.nn.modules.linear.Identity": "identity",
 }
-_PROMPT_NAMES = {Purpose.QUERY: ("query",), Purpose.DOCUMENT: ("document", "passage", "text")}
+_PROMPT_NAMES = {
+    Purpose.QUERY: ("query",),
+    Purpose.DOCUMENT: ("document", "passage", "corpus", "text"),
+}
 _INSTRUCTED = re.compile(r"^(Instruct: ).*(\nQuery: ?)$", re.DOTALL)
 
 
@@ -163,7 +166,7 @@ def _prompts(folder: Path) -> dict[Purpose, str]:
     usual = named.get(config.get("default_prompt_name") or "", "")
     prompts = {}
     for purpose, names in _PROMPT_NAMES.items():
-        prompt = next((named[name] for name in names if name in named), usual)
+        prompt = next((named[name] for name in names if named.get(name)), usual)
         if prompt:
             prompts[purpose] = prompt
     return prompts

@@ -27,6 +27,8 @@ class Constants:
         self._ov = ov
         self._ops = ov.opset13
         self._precision = precision
+        self.lent: list[Any] = []
+        """Arrays that the graph uses where they lie; they must outlive it."""
 
     def table(self, words: Stored) -> Node:
         """Keep vectors that are looked up."""
@@ -40,5 +42,7 @@ class Constants:
         if values.kind != "bf16" or self._precision == "f32":
             return self._ops.constant(values.f32())
         ov = self._ov
-        half = ov.Tensor(np.ascontiguousarray(values.values), values.shape, ov.Type.bf16)
+        lent = np.ascontiguousarray(values.values)
+        self.lent.append(lent)
+        half = ov.Tensor(lent, values.shape, ov.Type.bf16)
         return self._ops.convert(ov.op.Constant(half), "f32")

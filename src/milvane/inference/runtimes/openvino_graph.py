@@ -24,7 +24,7 @@ Node = Any
 _NOTHING = -1e9
 
 
-def build_graph(network: Network, head: Head, *, precision: str) -> Any:
+def build_graph(network: Network, head: Head, *, precision: str) -> tuple[Any, list[Any]]:
     """
     Build the network.
 
@@ -37,11 +37,13 @@ def build_graph(network: Network, head: Head, *, precision: str) -> Any:
 
     Returns:
         A model with the inputs ``token_ids`` of shape ``(batch, tokens)`` and ``lengths`` of
-        shape ``(batch,)``, both i32 and of any size, and one output as `Runtime.forward` gives it.
+        shape ``(batch,)``, both i32 and of any size, and one output as `Runtime.forward` gives it;
+        and the arrays that must outlive it.
     """
     import openvino as ov  # heavy: only when a runtime is opened
 
-    return _Builder(ov, network, head, precision).model()
+    builder = _Builder(ov, network, head, precision)
+    return builder.model(), builder.constants.lent
 
 
 class _Builder:
@@ -52,7 +54,7 @@ class _Builder:
         self._ops = ov.opset13
         self._network = network
         self._head = head
-        self._constants = Constants(ov, precision)
+        self.constants = Constants(ov, precision)
         self._rotations: dict[int, tuple[Node, Node]] = {}
         self._masks: dict[int | None, Node | None] = {}
 
@@ -88,7 +90,7 @@ class _Builder:
 
     def _embed(self, token_ids: Node) -> Node:
         ops, network = self._ops, self._network
-        states = ops.gather(self._constants.table(network.words), token_ids, self._axes(0))
+        states = ops.gather(self.constants.table(network.words), token_ids, self._axes(0))
         if network.positions is not None:
             table = self._floats(network.positions)
             states = ops.add(states, ops.gather(table, self._places, self._axes(0)))
@@ -158,7 +160,9 @@ class _Builder:
             return states
         shared = network.heads // network.key_heads
         grouped = ops.unsqueeze(states, self._axes(2))
-        repeated = ops.broadcast(grouped, self._axes(1, 1, shared, 1, 1), "bidirectional")
+        repeated = ops.broadcast(
+            grouped, self._axes(1, 1, shared, 1, 1), broadcast_spec="BIDIRECTIONAL"
+        )
         # Batch and tokens may be of any size, and only one of them can be the rest.
         sizes = ops.shape_of(states, "i64")
         batch = ops.gather(sizes, self._axes(0), self._axes(0))
@@ -228,7 +232,7 @@ class _Builder:
 
     def _apply(self, states: Node, linear: Linear) -> Node:
         ops = self._ops
-        matrix = self._constants.matrix(linear.weight)
+        matrix = self.constants.matrix(linear.weight)
         product = ops.matmul(states, matrix, False, True)  # noqa: FBT003
         return product if linear.bias is None else ops.add(product, self._floats(linear.bias))
 

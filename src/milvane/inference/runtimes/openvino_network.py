@@ -30,7 +30,7 @@ class OpenvinoNetwork:
         Build and compile the network, a tenth of a second.
 
         Args:
-            network: Its tensors are copied.
+            network: Used as it is; its files stay mapped while this is open.
 
             head: What becomes of its states.
 
@@ -52,7 +52,8 @@ class OpenvinoNetwork:
         self.width = head.width_after(network.width)
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
-        graph = build_graph(network, head, precision=self.precision)
+        # The graph uses tensors where they lie, in mapped files: they must outlive it.
+        graph, self._lent = build_graph(network, head, precision=self.precision)
         # A request is not thread-safe, so each pass borrows one.
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._compile(core, graph, streams=threads):
@@ -81,6 +82,7 @@ class OpenvinoNetwork:
         """Let go of the compiled network."""
         self._idle = SimpleQueue()
         self._wide = None
+        self._lent = []
 
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""

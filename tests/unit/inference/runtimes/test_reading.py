@@ -54,7 +54,8 @@ def test_prefixed_and_half_precision_tensors_are_read(folder: Path) -> None:
     "changes",
     [
         {"model_type": "qwen3"}, {"model_type": "gpt2"}, {"hidden_act": "relu"},
-        {"num_attention_heads": 5}, {"hidden_size": None}, {"position_embedding_type": "relative_key"},
+        {"num_attention_heads": 5}, {"hidden_size": None},
+        {"position_embedding_type": "relative_key"},
         {"num_hidden_layers": LAYERS + 1}, {"vocab_size": 3}, {"intermediate_size": 1},
     ],
 )  # fmt: skip
