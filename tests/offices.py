@@ -159,7 +159,12 @@ async def open_office(
         background = Background(Cabinet(files), desk, storage.max_file_bytes, clock)
         authenticator = Authenticator(access or AccessSettings())
         app = create_app(
-            service, apis, Readiness, background=background, authenticator=authenticator
+            service,
+            apis,
+            Readiness,
+            background=background,
+            authenticator=authenticator,
+            clock=lambda: clock().timestamp(),
         )
         yield Office(workshop, desk, worker, app, folder)
 

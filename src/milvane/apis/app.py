@@ -20,6 +20,7 @@ from milvane.apis.health import Readiness, health_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.ports import TokenTexts
+from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import ModelNotServed, ServiceError
 from milvane.serving.access import EVERYONE, Authenticator
@@ -85,7 +86,8 @@ def create_app(
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings, vocabulary), prefix=prefix)
     if background is not None:
-        tasks = join_background(app, background, settings)
+        rates = StrictRates(clock, is_on=settings.strict_limits)
+        tasks = join_background(app, background, settings, rates)
     app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
     app.include_router(aisearch_router(service, settings, clock))
     return app

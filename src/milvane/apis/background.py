@@ -13,6 +13,7 @@ from milvane.apis.openai.batches import batches_router
 from milvane.apis.openai.files import files_router
 from milvane.apis.openai.routes import PREFIXES
 from milvane.apis.ports import Clock, Files, Jobs
+from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
 
 
@@ -27,7 +28,9 @@ class Background:
     clock: Clock
 
 
-def join_background(app: FastAPI, background: Background, settings: ApisSettings) -> TextTasks:
+def join_background(
+    app: FastAPI, background: Background, settings: ApisSettings, rates: StrictRates
+) -> TextTasks:
     """
     Add the routes of files, batches, tasks and uploads.
 
@@ -36,16 +39,19 @@ def join_background(app: FastAPI, background: Background, settings: ApisSettings
     """
     files, jobs = background.files, background.jobs
     for prefix in PREFIXES:
-        app.include_router(files_router(files), prefix=prefix)
-        app.include_router(batches_router(files, jobs), prefix=prefix)
+        app.include_router(files_router(files, rates), prefix=prefix)
+        app.include_router(batches_router(files, jobs, rates), prefix=prefix)
     app.include_router(tasks_router(files, jobs))
-    app.include_router(native_files_router(files))
+    app.include_router(native_files_router(files, rates))
     app.include_router(
-        uploads_router(files, max_file_bytes=background.max_file_bytes, clock=background.clock)
+        uploads_router(
+            files, rates, max_file_bytes=background.max_file_bytes, clock=background.clock
+        )
     )
     return TextTasks(
         files,
         jobs,
+        rates,
         origins=settings.task_input_origins,
         reads_nests=settings.nested_parameters,
     )

@@ -21,8 +21,10 @@ class ApisSettings(Section):
     strict_limits: bool = Field(
         default=False,
         description="Refuse what the published contracts refuse: more inputs in one request than "
-        "the model's batch limit, and AI Search bodies above 8 MB. Off, any number up to "
-        "`max_inputs` is taken and split behind the scenes.",
+        "the model's batch limit, AI Search bodies above 8 MB, and for each tenant more than 1 "
+        "asynchronous task per second or 50 unfinished ones, 20 calls on files per second, and per "
+        "minute 1,000 batches created, looked at or cancelled, and 100 listings of them. Off, any "
+        "number up to `max_inputs` is taken and split behind the scenes.",
     )
     nested_parameters: bool = Field(
         default=True,
@@ -33,7 +35,7 @@ class ApisSettings(Section):
     limit_rates: bool = Field(
         default=True,
         description="Hold AI Search services to their published requests per second: 10 for the "
-        "multimodal ones, 50 for the others, each service on its own, in this process.",
+        "multimodal ones, 50 for the others, each service and tenant on its own, in this process.",
     )
     task_input_origins: tuple[str, ...] = Field(
         default=(),

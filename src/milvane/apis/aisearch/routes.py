@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from milvane.apis.aisearch.rates import RateLimiter
 from milvane.apis.aisearch.translate import (
     MAX_BODY_BYTES,
     check_size,
@@ -29,6 +28,7 @@ from milvane.apis.aisearch.wire import (
 )
 from milvane.apis.connection import run_while_connected
 from milvane.apis.pieces import join_yielding
+from milvane.apis.rates import Rate, RateLimiter
 from milvane.apis.schemas import body_of
 from milvane.apis.settings import ApisSettings
 from milvane.domain.models import Model
@@ -61,8 +61,9 @@ class _Desk:
     def admit(self, request: Request, model: Model) -> None:
         """Refuse a request that comes too soon, or whose model nothing serves."""
         request.state.model = model
-        if self._rates is not None:
-            self._rates.admit(model)
+        if self._rates is not None and model.max_requests_per_s is not None:
+            rate = Rate(model.max_requests_per_s, setting="apis.limit_rates")
+            self._rates.admit(model.name, rate)
         self._service.engine_of(model)
 
     def check(self, content: bytes, inputs: int, model: Model) -> None:
@@ -100,7 +101,13 @@ def aisearch_router(
         dependencies=[Depends(_remember_workspace)],
     )
     desk = _Desk(service, settings, clock)
+    _add_texts(router, desk)
+    _add_terms(router, desk)
+    _add_contents(router, desk)
+    return router
 
+
+def _add_texts(router: APIRouter, desk: _Desk) -> None:
     @router.post(
         "/text-embedding/{service_id}", response_model=TextAnswer, openapi_extra=body_of(TextBody)
     )
@@ -117,6 +124,8 @@ def aisearch_router(
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))
 
+
+def _add_terms(router: APIRouter, desk: _Desk) -> None:
     @router.post(
         "/text-sparse-embedding/{service_id}",
         response_model=SparseAnswer,
@@ -134,6 +143,8 @@ def aisearch_router(
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_terms(embedded, body, latency_ms, request_id))
 
+
+def _add_contents(router: APIRouter, desk: _Desk) -> None:
     @router.post(
         "/multi-modal-embedding/{service_id}",
         response_model=MultimodalAnswer,
@@ -151,8 +162,6 @@ def aisearch_router(
         usage = {"image": 0, "token_count": embedded.total_tokens}
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))
-
-    return router
 
 
 async def _remember_workspace(request: Request, workspace: Workspace) -> None:

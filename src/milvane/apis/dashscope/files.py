@@ -12,13 +12,17 @@ from milvane.apis.dashscope.tasks_wire import (
     FilePageAnswer,
     ListedFile,
 )
+from milvane.apis.openai.files import FILE_CALLS
 from milvane.apis.ports import Files
+from milvane.apis.rates import StrictRates
 from milvane.domain.files import FileQuery, StoredFile
 
 
-def files_router(files: Files) -> APIRouter:
+def files_router(files: Files, rates: StrictRates) -> APIRouter:
     """Build the routes of files that are here already."""
-    router = APIRouter(prefix=PREFIX, tags=["DashScope"])
+    router = APIRouter(
+        prefix=PREFIX, tags=["DashScope"], dependencies=rates.held_to("files", FILE_CALLS)
+    )
 
     @router.get("/files")
     async def list_files(request: Request) -> FileListAnswer:

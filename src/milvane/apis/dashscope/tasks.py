@@ -25,6 +25,7 @@ from milvane.apis.dashscope.tasks_wire import (
 from milvane.apis.dashscope.translate import find_studio_model
 from milvane.apis.dashscope.uploads import find_input
 from milvane.apis.ports import Files, Jobs
+from milvane.apis.rates import Rate, StrictRates
 from milvane.domain.catalogue import weights_of
 from milvane.domain.errors import InvalidInput, ModelNotServed, NotFound, PermissionDenied
 from milvane.domain.jobs import Job, JobKind, JobOrder, JobQuery, JobState
@@ -34,6 +35,9 @@ PREFIX = "/api/v1"
 WINDOW_S = 24 * 3600.0
 MAX_FILE_BYTES = 200 * 1024 * 1024
 MAX_PAGE_SIZE = 100
+SUBMISSIONS = Rate(1)
+MAX_PENDING = 50
+"""Unfinished tasks of an account in the published contract."""
 _RESULT_SUFFIX = ".gz"
 
 STATUSES: Mapping[JobState, TaskStatus] = MappingProxyType(
@@ -56,7 +60,13 @@ class TextTasks:
     """Takes requests to embed that carry `X-DashScope-Async: enable`."""
 
     def __init__(
-        self, files: Files, jobs: Jobs, *, origins: Sequence[str] = (), reads_nests: bool
+        self,
+        files: Files,
+        jobs: Jobs,
+        rates: StrictRates,
+        *,
+        origins: Sequence[str] = (),
+        reads_nests: bool,
     ) -> None:
         """
         Join the parts.
@@ -66,12 +76,15 @@ class TextTasks:
 
             jobs: Who embeds them.
 
+            rates: How often tasks may be handed in.
+
             origins: Where input files may be fetched from, beside this server.
 
             reads_nests: Whether parameters count also where clients nest them by mistake.
         """
         self._files = files
         self._jobs = jobs
+        self._rates = rates
         self._fetcher = InputFetcher(files, origins, max_file_bytes=MAX_FILE_BYTES)
         self._reads_nests = reads_nests
 
@@ -80,8 +93,9 @@ class TextTasks:
         Accept a request as a task.
 
         Raises:
-            ServiceError: If it is not such a request, or its file is not here.
+            ServiceError: If it is not such a request, its file is not here, or it comes too soon.
         """
+        self._rates.admit("asynchronous tasks", SUBMISSIONS)
         body = parse_task_body(content, reads_nests=self._reads_nests)
         request.state.model = model = find_studio_model(body.model)
         if not model.is_asynchronous:
@@ -101,7 +115,8 @@ class TextTasks:
             purpose=Purpose(body.parameters.text_type),
             request_id=request.state.request_id,
         )
-        job = await self._jobs.submit(order)
+        max_of_kind = MAX_PENDING if self._rates.are_kept else None
+        job = await self._jobs.submit(order, max_of_kind=max_of_kind)
         output = TaskOutput(task_id=job.id, task_status=STATUSES[job.state])
         answer = TaskAnswer(request_id=request.state.request_id, output=output)
         return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")

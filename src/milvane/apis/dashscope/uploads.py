@@ -25,7 +25,9 @@ from milvane.apis.dashscope.tasks_wire import (
     UploadPolicyAnswer,
 )
 from milvane.apis.multipart import Form, OpenFile, PartHead, read_form
+from milvane.apis.openai.files import FILE_CALLS
 from milvane.apis.ports import Clock, Files, IncomingFile
+from milvane.apis.rates import StrictRates
 from milvane.domain.errors import InvalidInput, NotFound, PermissionDenied
 from milvane.domain.files import FilePurpose, StoredFile, parse_file_id
 
@@ -38,19 +40,45 @@ _MEGABYTE = 1024 * 1024
 _OWN_PATH = re.compile(r"/(?:compatible-mode/)?v1/files/([^/]+)/content")
 
 
-def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRouter:
+def uploads_router(
+    files: Files, rates: StrictRates, *, max_file_bytes: int, clock: Clock
+) -> APIRouter:
     """
     Build the routes of uploads in front of the store.
 
     Args:
         files: The store.
 
+        rates: How often files may be sent.
+
         max_file_bytes: What clients are told; the store itself keeps to it.
 
         clock: The time of day.
     """
     router = APIRouter(prefix=PREFIX, tags=["DashScope"])
+    _add_grants(router, files, max_megabytes=max(1, max_file_bytes // _MEGABYTE), clock=clock)
+    _add_granted_upload(router, files, clock=clock)
 
+    @router.post("/files", dependencies=rates.held_to("files", FILE_CALLS))
+    async def upload_files(request: Request) -> UploadAnswer:
+        """Take in files, to be named by their address."""
+        async with AsyncExitStack() as stack:
+
+            async def open_file(part: PartHead, _: Form) -> IncomingFile:
+                return await stack.enter_async_context(
+                    files.receive(part.file_name or "", FilePurpose.UPLOAD)
+                )
+
+            form = await _read(request, open_file)
+            stored = [await incoming.complete() for _, incoming in form.files]
+        base_url = str(request.base_url)
+        data = UploadedFiles(uploaded_files=[_uploaded(file, base_url) for file in stored])
+        return UploadAnswer(request_id=request.state.request_id, data=data)
+
+    return router
+
+
+def _add_grants(router: APIRouter, files: Files, *, max_megabytes: int, clock: Clock) -> None:
     @router.get("/uploads")
     async def get_policy(request: Request, action: str = "", model: str = "") -> UploadPolicyAnswer:
         """Give leave to upload files for a model."""
@@ -69,12 +97,14 @@ def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRou
             upload_dir=folder,
             upload_host=f"{request.base_url}api/v1/uploads",
             expire_in_seconds=GRANT_S,
-            max_file_size_mb=max(1, max_file_bytes // _MEGABYTE),
-            capacity_limit_mb=max(1, max_file_bytes // _MEGABYTE),
+            max_file_size_mb=max_megabytes,
+            capacity_limit_mb=max_megabytes,
             oss_access_key_id="milvane",
         )
         return UploadPolicyAnswer(request_id=request.state.request_id, data=policy)
 
+
+def _add_granted_upload(router: APIRouter, files: Files, *, clock: Clock) -> None:
     @router.post("/uploads", response_class=Response, status_code=200)
     async def upload(request: Request) -> Response:
         """Take in one file under the key that the form names."""
@@ -95,30 +125,10 @@ def uploads_router(files: Files, *, max_file_bytes: int, clock: Clock) -> APIRou
             await form.files[0][1].complete()
         return Response(status_code=200)
 
-    @router.post("/files")
-    async def upload_files(request: Request) -> UploadAnswer:
-        """Take in files, to be named by their address."""
-        async with AsyncExitStack() as stack:
 
-            async def open_file(part: PartHead, _: Form) -> IncomingFile:
-                return await stack.enter_async_context(
-                    files.receive(part.file_name or "", FilePurpose.UPLOAD)
-                )
-
-            form = await _read(request, open_file)
-            stored = [await incoming.complete() for _, incoming in form.files]
-        uploaded = [
-            UploadedFile(
-                file_id=file.id,
-                name=file.name,
-                url=f"{request.base_url}v1/files/{file.id}/content",
-            )
-            for file in stored
-        ]
-        data = UploadedFiles(uploaded_files=uploaded)
-        return UploadAnswer(request_id=request.state.request_id, data=data)
-
-    return router
+def _uploaded(file: StoredFile, base_url: str) -> UploadedFile:
+    url = f"{base_url}v1/files/{file.id}/content"
+    return UploadedFile(file_id=file.id, name=file.name, url=url)
 
 
 async def find_input(files: Files, fetcher: InputFetcher, url: str) -> StoredFile:

@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timezone
 
 from fastapi import APIRouter, Request
+from fastapi.params import Depends
 from pydantic import ValidationError
 
 from milvane.apis.openai.batches_wire import (
@@ -18,6 +19,7 @@ from milvane.apis.openai.batches_wire import (
 )
 from milvane.apis.openai.files import parse_limit
 from milvane.apis.ports import Files, Jobs
+from milvane.apis.rates import Rate, StrictRates
 from milvane.apis.schemas import body_of
 from milvane.domain.errors import InvalidInput, NotFound
 from milvane.domain.files import FileId, FilePurpose
@@ -26,6 +28,7 @@ from milvane.domain.jobs import Job, JobId, JobKind, JobOrder, JobQuery, JobStat
 ENDPOINTS = ("/v1/embeddings",)
 MAX_LISTED = 100
 MAX_METADATA = 16
+OFTEN, SELDOM = Rate(1000, 60), Rate(100, 60)
 _HOUR_S = 3600
 _WINDOW = re.compile(r"([0-9]{1,4})(h|d)")
 _MIN_WINDOW_S, _MAX_WINDOW_S = 24 * _HOUR_S, 336 * _HOUR_S
@@ -45,11 +48,14 @@ _STATUSES: dict[JobState, Status] = {
 }
 
 
-def batches_router(files: Files, jobs: Jobs) -> APIRouter:
+def batches_router(files: Files, jobs: Jobs, rates: StrictRates) -> APIRouter:
     """Build the routes of batches in front of the jobs."""
     router = APIRouter(tags=["OpenAI"])
 
-    @router.post("/batches", openapi_extra=body_of(BatchBody))
+    def often(what: str) -> list[Depends]:
+        return rates.held_to(f"batches: {what}", OFTEN)
+
+    @router.post("/batches", openapi_extra=body_of(BatchBody), dependencies=often("create"))
     async def create_batch(request: Request) -> BatchCard:
         """Accept a batch; its file is looked at in the background."""
         order = to_order(parse_batch(await request.body()), request.state.request_id)
@@ -64,7 +70,7 @@ def batches_router(files: Files, jobs: Jobs) -> APIRouter:
             )
         return batch_card(await jobs.submit(order))
 
-    @router.get("/batches")
+    @router.get("/batches", dependencies=rates.held_to("batches: list", SELDOM))
     async def list_batches(request: Request) -> BatchList:
         """List batches, newest first."""
         page = await jobs.list_jobs(parse_query(dict(request.query_params)))
@@ -76,12 +82,12 @@ def batches_router(files: Files, jobs: Jobs) -> APIRouter:
             has_more=page.has_more,
         )
 
-    @router.get("/batches/{batch_id}")
+    @router.get("/batches/{batch_id}", dependencies=often("retrieve"))
     async def get_batch(batch_id: str) -> BatchCard:
         """Tell how a batch stands."""
         return batch_card(await jobs.find(JobKind.BATCH, batch_id))
 
-    @router.post("/batches/{batch_id}/cancel")
+    @router.post("/batches/{batch_id}/cancel", dependencies=often("cancel"))
     async def cancel_batch(batch_id: str) -> BatchCard:
         """Have a batch end with the lines done so far."""
         return batch_card(await jobs.cancel(JobKind.BATCH, batch_id))

@@ -9,10 +9,12 @@ from starlette.responses import FileResponse
 from milvane.apis.multipart import Form, PartHead, read_form
 from milvane.apis.openai.batches_wire import DeletedFile, FileCard, FileList
 from milvane.apis.ports import Files, IncomingFile
+from milvane.apis.rates import Rate, StrictRates
 from milvane.domain.errors import InvalidInput
 from milvane.domain.files import FileId, FilePurpose, FileQuery, StoredFile
 
 MAX_LISTED = 10_000
+FILE_CALLS = Rate(20)
 
 _FORM = {
     "requestBody": {
@@ -36,9 +38,15 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 }
 
 
-def files_router(files: Files) -> APIRouter:
+def files_router(files: Files, rates: StrictRates) -> APIRouter:
     """Build the routes of files in front of the store."""
-    router = APIRouter(tags=["OpenAI"])
+    router = APIRouter(tags=["OpenAI"], dependencies=rates.held_to("files", FILE_CALLS))
+    _add_upload(router, files)
+    _add_reading(router, files)
+    return router
+
+
+def _add_upload(router: APIRouter, files: Files) -> None:
 
     @router.post("/files", openapi_extra=_FORM)
     async def upload_file(request: Request) -> FileCard:
@@ -62,6 +70,8 @@ def files_router(files: Files) -> APIRouter:
                 )
             return file_card(await form.files[0][1].complete())
 
+
+def _add_reading(router: APIRouter, files: Files) -> None:
     @router.get("/files")
     async def list_files(
         limit: Annotated[str, Query()] = "10000", after: str | None = None, purpose: str = ""
@@ -99,8 +109,6 @@ def files_router(files: Files) -> APIRouter:
         return FileResponse(
             files.path_of(file), media_type="application/octet-stream", filename=file.name
         )
-
-    return router
 
 
 def file_card(file: StoredFile) -> FileCard:

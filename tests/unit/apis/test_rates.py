@@ -1,16 +1,15 @@
-"""Rates of services: a bucket of tokens for each."""
+"""Rates: a bucket of tokens for each caller and each thing asked for."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milvane.apis.aisearch.rates import RateLimiter
-from milvane.domain.catalogue import find_model
+from milvane.apis.rates import Rate, RateLimiter
+from milvane.domain.callers import Caller
 from milvane.domain.errors import RateExceeded
+from milvane.serving.callers import calling
 
-TEN_PER_S = find_model("ops-m2-encoder")
-FIFTY_PER_S = find_model("ops-text-embedding-001")
-UNLIMITED = find_model("text-embedding-v4")
+TEN_PER_S, HUNDRED_A_MINUTE = Rate(10), Rate(100, 60)
 
 
 class Clock:
@@ -24,24 +23,25 @@ class Clock:
         return self.now_s
 
 
-def admitted(limiter: RateLimiter, model, requests: int) -> int:
+def admitted(limiter: RateLimiter, rate: Rate, requests: int, what: str = "a") -> int:
     """Count how many of some requests at once pass."""
     passed = 0
     for _ in range(requests):
         try:
-            limiter.admit(model)
+            limiter.admit(what, rate)
         except RateExceeded:
             continue
         passed += 1
     return passed
 
 
-def test_burst_of_a_second_passes_and_no_more() -> None:
-    """Each service has its own bucket, and one without a rate has none."""
+def test_burst_of_a_period_passes_and_no_more() -> None:
+    """Each thing has its own bucket, and each tenant its own buckets."""
     limiter = RateLimiter(Clock())
     assert admitted(limiter, TEN_PER_S, 30) == 10
-    assert admitted(limiter, FIFTY_PER_S, 90) == 50
-    assert admitted(limiter, UNLIMITED, 500) == 500
+    assert admitted(limiter, HUNDRED_A_MINUTE, 190, "b") == 100
+    with calling(Caller(name="another", tenant="another")):
+        assert admitted(limiter, TEN_PER_S, 30) == 10
 
 
 def test_bucket_fills_with_time_and_never_above_a_second() -> None:
@@ -61,10 +61,10 @@ def test_refusal_says_when_to_come_back() -> None:
     limiter = RateLimiter(clock)
     admitted(limiter, TEN_PER_S, 10)
     with pytest.raises(RateExceeded) as refusal:
-        limiter.admit(TEN_PER_S)
+        limiter.admit("a", TEN_PER_S)
     assert 0 < refusal.value.retry_after_s <= 0.1
     clock.now_s += refusal.value.retry_after_s + 1e-9
-    limiter.admit(TEN_PER_S)
+    limiter.admit("a", TEN_PER_S)
 
 
 @given(st.lists(st.floats(0, 0.5), min_size=1, max_size=120))
