@@ -23,6 +23,11 @@ class Gate:
         """Whether nobody is inside or waits."""
         return self._turnstile.is_idle
 
+    @property
+    def has_only_readers(self) -> bool:
+        """Whether all who are inside only look, and nobody waits."""
+        return self._turnstile.has_only_readers
+
     async def enter(self, hold: Hold) -> Passage:
         """
         Wait for a hold.

@@ -2,15 +2,19 @@
 Stands between the wire and Milvus Lite's servicer: who runs, who waits, who is turned away.
 
 Milvus Lite may be called from many threads only as `access` says. The locks are taken here, on the
-event loop; the servicer runs in worker threads. A caller that goes away while it waits is
+event loop; the servicer runs in worker threads, but for calls that end before a thread would have
+begun. A caller that goes away while it waits is
 forgotten; one that goes away while its call runs keeps its locks until the call has ended.
 """
+
+# ruff: noqa: SLF001 - Milvus Lite's lock of a collection is not among its public names
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,9 +23,10 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from milvane.domain.errors import Conflict, InvalidInput, Overloaded, ServiceError
 from milvane.instances.access import Access, access_of
 from milvane.instances.lite import checkpoint
+from milvane.instances.lite.durations import Durations, shape_of
 from milvane.instances.lite.engine import is_success
 from milvane.instances.lite.flusher import Flusher
-from milvane.instances.lite.flushing import FlushPolicy, Pending
+from milvane.instances.lite.flushing import FlushPolicy
 from milvane.instances.lite.gates import Gate
 from milvane.instances.lite.indexing import settle_index
 from milvane.instances.lite.journal import CollectionKey
@@ -29,10 +34,11 @@ from milvane.instances.lite.locks import Hold
 from milvane.instances.lite.servicer import Servicer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterator
     from concurrent.futures import Executor
 
     from milvane.instances.lite.engine import Engine
+    from milvane.instances.lite.frames import Metadata
     from milvane.instances.lite.rpcs import Rpc
     from milvane.instances.settings import LiteSettings
 
@@ -44,6 +50,7 @@ _HOLDS = {
     Access.WRITE: Hold.WRITER,
     Access.REBUILD: Hold.SOLE,
 }
+_MAYBE_BRIEF = frozenset({Access.CATALOGUE, Access.READ})
 _USES_INDEXES = frozenset({"LoadCollection", "CreateIndex", "DropIndex"})
 _WAITS_FOR_INDEXES = _USES_INDEXES | {"DropCollection", "TruncateCollection", "RenameCollection"}
 
@@ -53,12 +60,12 @@ _logger = logging.getLogger(__name__)
 class CallContext:
     """What the servicer asks of gRPC, without gRPC."""
 
-    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
         self.code = grpc.StatusCode.OK
         self.details = ""
 
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+    def invocation_metadata(self) -> Metadata:
         """Return the metadata of the call."""
         return self._metadata
 
@@ -92,6 +99,8 @@ class Guard:
         self._catalogue = Gate("the catalogue", settings.max_waiting_calls)
         self._gates: dict[CollectionKey, Gate] = {}
         self._suspect: set[CollectionKey] = set()
+        self._durations = Durations()
+        self._loop = asyncio.get_running_loop()
         policy = FlushPolicy.from_settings(settings)
         self.flusher = Flusher(engine, policy, self._gate, self._catalogue, threads)
         for key in engine.open_keys():
@@ -125,12 +134,17 @@ class Guard:
         with holds:
             key = await self._enter(holds, access, database, name)
             work = self._work(rpc, access, key, request, context)
-            running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            shape = shape_of(rpc.name, key, request) if access is Access.READ else None
+            with self._quiet(access, key, shape) as is_quiet:
+                if is_quiet:
+                    response, duration_s = _timed(work)
+                    self._durations.note(shape, duration_s)
+                    return response
+            running = self._loop.run_in_executor(self._threads, _timed, work)
             # The caller may go; the locks stay until the thread is done.
             _release_after(running, holds.pop_all())
-        response, pending = await asyncio.shield(running)
-        if pending is not None:
-            self.flusher.note_write(key, pending)
+        response, duration_s = await asyncio.shield(running)
+        self._durations.note(shape, duration_s)
         return response
 
     async def _enter(
@@ -145,9 +159,30 @@ class Guard:
             holds.callback((await self._gate(key).enter(_HOLDS[access])).close)
         return key
 
+    @contextmanager
+    def _quiet(self, access: Access, key: CollectionKey, shape: Hashable) -> Iterator[bool]:
+        """See to it that a call may be made on the event loop: brief, and nothing to wait for."""
+        if access is Access.NOTHING:
+            yield True
+            return
+        collection = self._engine.find(key)
+        if collection is None or access not in _MAYBE_BRIEF:
+            yield False
+        elif access is Access.CATALOGUE:
+            yield True
+        elif not (self._durations.are_brief(shape) and self._gate(key).has_only_readers):
+            yield False
+        elif collection._maintenance_lock.acquire(blocking=False):  # a merge may have it
+            try:
+                yield True
+            finally:
+                collection._maintenance_lock.release()
+        else:
+            yield False
+
     def _work(
         self, rpc: Rpc, access: Access, key: CollectionKey, request: Any, context: CallContext
-    ) -> Callable[[], tuple[Any, Pending | None]]:
+    ) -> Callable[[], Any]:
         def run() -> Any:
             if rpc.name == "CreateIndex":
                 self._settle_index(key, request)
@@ -156,11 +191,11 @@ class Guard:
         if access is Access.WRITE:
             return lambda: self._write(key, run)
         if access is Access.REBUILD:
-            return lambda: (self._rebuild(rpc.name, key, run), None)
+            return lambda: self._rebuild(rpc.name, key, run)
         if access is Access.RESHAPE:
             target = getattr(request, "newName", "")
-            return lambda: (self._engine.reshape(rpc.name, key, target, run), None)
-        return lambda: (run(), None)
+            return lambda: self._engine.reshape(rpc.name, key, target, run)
+        return run
 
     def _settle_index(self, key: CollectionKey, request: Any) -> None:
         kind = self._engine.field_kind(key, request.field_name)
@@ -172,9 +207,9 @@ class Guard:
             common_pb2.KeyValuePair(key=name, value=value) for name, value in settled.items()
         )
 
-    def _write(self, key: CollectionKey, run: Callable[[], Any]) -> tuple[Any, Pending | None]:
+    def _write(self, key: CollectionKey, run: Callable[[], Any]) -> Any:
         if self._engine.find(key) is None:
-            return run(), None
+            return run()
         if key in self._suspect:
             self._renew_log(key)
         before = self._engine.sequence(key)
@@ -185,7 +220,9 @@ class Guard:
             self._suspect.add(key)
         if is_success(response):
             self._engine.acknowledge(key, response)
-        return response, self._engine.pending(key)
+        # Told from here, since the caller may have gone.
+        self._loop.call_soon_threadsafe(self.flusher.note_write, key, self._engine.pending(key))
+        return response
 
     def _renew_log(self, key: CollectionKey) -> None:
         # Readers are beside us, so memory may not change: a new log file is enough.
@@ -231,11 +268,17 @@ class Guard:
         return gate
 
 
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begun_s = time.perf_counter()
+    response = work()
+    return response, time.perf_counter() - begun_s
+
+
 def _release_after(running: asyncio.Future[Any], holds: ExitStack) -> None:
     running.add_done_callback(lambda _: holds.close())
 
 
 def _database_of(request: Any, context: CallContext) -> str:
     named = getattr(request, "db_name", "")
-    in_metadata = (value for name, value in context.invocation_metadata() if name == "dbname")
+    in_metadata = (str(value) for name, value in context.invocation_metadata() if name == "dbname")
     return named or next(in_metadata, "") or "default"

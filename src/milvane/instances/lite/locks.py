@@ -63,6 +63,11 @@ class Turnstile:
         return not self._inside and not self._outside
 
     @property
+    def has_only_readers(self) -> bool:
+        """Whether all who are inside only look, and nobody waits."""
+        return not self._outside and all(each.hold is Hold.SHARED for each in self._inside)
+
+    @property
     def waiting(self) -> int:
         """How many tickets are outside."""
         return len(self._outside)

@@ -87,3 +87,19 @@ def test_only_a_writer_can_be_promoted_and_only_a_sole_demoted() -> None:
         gate.promote(reader)
     with pytest.raises(ValueError, match="alone"):
         gate.demote(reader)
+
+
+def test_only_readers_are_inside_until_somebody_writes_or_waits() -> None:
+    """A reader knows whether it has company that it might have to wait for."""
+    turnstile = Turnstile("the test", max_waiting=4)
+    assert turnstile.has_only_readers
+    reader = turnstile.arrive(Hold.SHARED)
+    assert turnstile.has_only_readers
+    sole = turnstile.arrive(Hold.SOLE)
+    assert not turnstile.has_only_readers
+    turnstile.leave(sole)
+    writer = turnstile.arrive(Hold.WRITER)
+    assert not turnstile.has_only_readers
+    turnstile.leave(writer)
+    turnstile.leave(reader)
+    assert turnstile.has_only_readers
