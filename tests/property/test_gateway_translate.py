@@ -15,7 +15,8 @@ from milvane.gateway.translate.functions import (
     decode_record,
     encode_record,
 )
-from milvane.gateway.translate.rows import append_columns, vector_column
+from milvane.gateway.translate.rows import append_columns
+from milvane.gateway.translate.vectors import vector_column
 
 names = st.text(min_size=1, max_size=30).filter(lambda text: text.isprintable())
 functions = st.builds(

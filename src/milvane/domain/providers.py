@@ -12,6 +12,7 @@ class VectorKind(Enum):
 
     FLOAT = "FloatVector"
     INT8 = "Int8Vector"
+    SPARSE = "SparseFloatVector"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,31 @@
 """
 Texts of embedding functions: some are embedded here, others by a remote provider.
 
-Preparing checks and costs nothing; computing may. All functions of a request run at once.
+Preparing checks and costs nothing; computing may. All functions of a request run at once, and
+those that want the same texts from the same model here share one forward pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.errors import InvalidInput
-from milvane.domain.models import Purpose
+from milvane.domain.errors import InvalidInput, ServiceError
+from milvane.domain.models import Output, Purpose
 from milvane.domain.providers import ProviderFunction
-from milvane.serving.embedding import EmbeddingService, Prepared, distinct
+from milvane.domain.vectors import SparseVector
+from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared, distinct
 from milvane.serving.ports import FieldVectors, RemoteProviders
+
+AnyVectors: TypeAlias = FieldVectors | Sequence[SparseVector]
+"""Vectors of the kind that a field holds: rows of an array, or sparse vectors."""
+
+_T = TypeVar("_T")
 
 
 class NoProviders:
@@ -58,14 +65,23 @@ class RemotePrepared:
     """For each text of the request, the position of its equal among the distinct ones."""
 
 
-PreparedTexts: TypeAlias = Prepared | RemotePrepared
+@dataclass(frozen=True, slots=True)
+class LocalPrepared:
+    """Texts for a model here, and which of its vectors a function takes."""
+
+    prepared: Prepared
+    """Functions that share a forward pass have the same one."""
+    output: Output = Output.DENSE
+
+
+PreparedTexts: TypeAlias = LocalPrepared | RemotePrepared
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionVectors:
     """What one function's texts became."""
 
-    vectors: FieldVectors
+    vectors: AnyVectors
     """In the order of the request."""
     cut_inputs: Sequence[int] = field(default=())
     """Positions of the texts that were cut to a model's limit, ascending."""
@@ -79,15 +95,49 @@ def prepare_remote(
     return RemotePrepared(function, purpose, different, inverse)
 
 
+def join_requests(requests: Sequence[EmbedRequest]) -> list[tuple[EmbedRequest, list[int]]]:
+    """
+    Join requests that one forward pass can serve: same model, same texts, same use.
+
+    Args:
+        requests: Each for dense or for sparse vectors.
+
+    Returns:
+        The joined requests in order of first appearance, each with the positions of those that it
+        serves, ascending.
+    """
+    joined: list[tuple[EmbedRequest, list[int]]] = []
+    for position, request in enumerate(requests):
+        for place, (other, served) in enumerate(joined):
+            both = _join(other, request)
+            if both is not None:
+                joined[place] = (both, [*served, position])
+                break
+        else:
+            joined.append((request, [position]))
+    return joined
+
+
+def _join(first: EmbedRequest, second: EmbedRequest) -> EmbedRequest | None:
+    outputs = first.outputs | second.outputs
+    dimensions = {each.dimension for each in (first, second) if Output.DENSE in each.outputs}
+    if len(dimensions) > 1:
+        return None
+    dimension = dimensions.pop() if dimensions else None
+    both = replace(first, outputs=outputs, dimension=dimension)
+    return both if both == replace(second, outputs=outputs, dimension=dimension) else None
+
+
 async def compute_all(
     embedding: EmbeddingService,
     providers: RemoteProviders,
     prepared: Sequence[PreparedTexts],
     *,
     time_left_s: float | None = None,
+    tell_all: bool = False,
 ) -> list[FunctionVectors]:
     """
-    Embed what was prepared; the first failure ends what is under way for the others.
+    Embed what was prepared.
 
     Args:
         embedding: Who embeds here.
@@ -98,6 +148,9 @@ async def compute_all(
 
         time_left_s: Until the caller's deadline.
 
+        tell_all: Wait for all functions, and tell of each that fails; else the first failure ends
+            what is under way for the others.
+
     Returns:
         One entry for each function, in order.
 
@@ -106,20 +159,28 @@ async def compute_all(
         ProviderUnavailable: If a provider does not answer.
         ProviderRefused: If it refuses.
     """
-    jobs = [
-        _compute_remote(providers, each, time_left_s)
+    shared = {id(each.prepared): each.prepared for each in prepared if _is_local(each)}
+    remote = [each for each in prepared if isinstance(each, RemotePrepared)]
+    jobs: list[Coroutine[Any, Any, Any]] = [embedding.compute(each) for each in shared.values()]
+    jobs += [_compute_remote(providers, each, time_left_s) for each in remote]
+    results = await _run_all(jobs, tell_all=tell_all)
+    embedded = dict(zip(shared, results, strict=False))
+    elsewhere = iter(results[len(shared) :])
+    return [
+        next(elsewhere)
         if isinstance(each, RemotePrepared)
-        else _compute_here(embedding, each)
+        else _taken(embedded[id(each.prepared)], each.output)
         for each in prepared
     ]
-    if len(jobs) == 1:
-        return [await jobs[0]]
-    return await _run_all(jobs)
 
 
-async def _compute_here(embedding: EmbeddingService, prepared: Prepared) -> FunctionVectors:
-    embedded = await embedding.compute(prepared)
-    return FunctionVectors(embedded.vectors, embedded.cut_inputs)
+def _is_local(prepared: PreparedTexts) -> TypeGuard[LocalPrepared]:
+    return isinstance(prepared, LocalPrepared)
+
+
+def _taken(embedded: Embedded, output: Output) -> FunctionVectors:
+    vectors = embedded.sparse if output is Output.SPARSE else embedded.vectors
+    return FunctionVectors(vectors, embedded.cut_inputs)
 
 
 async def _compute_remote(
@@ -132,13 +193,47 @@ async def _compute_remote(
     return FunctionVectors(vectors[prepared.inverse] if repeats else vectors)
 
 
-async def _run_all(
-    jobs: Sequence[Coroutine[Any, Any, FunctionVectors]],
-) -> list[FunctionVectors]:
+async def _run_all(jobs: Sequence[Coroutine[Any, Any, Any]], *, tell_all: bool) -> list[Any]:
+    if len(jobs) == 1:
+        return [await jobs[0]]
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
+        if tell_all:
+            return await every_result(tasks)
         return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def every_result(jobs: Sequence[Awaitable[_T]]) -> list[_T]:
+    """
+    Wait for all jobs, whether some fail or not.
+
+    Raises:
+        ServiceError: If any fails; with all messages if several do, see `join_failures`.
+    """
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    failures = []
+    for result in results:
+        if isinstance(result, ServiceError):
+            failures.append(result)
+        elif isinstance(result, BaseException):
+            raise result
+    if failures:
+        raise join_failures(failures)
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def join_failures(failures: Sequence[ServiceError]) -> ServiceError:
+    """
+    Make one failure of several, with all messages as Milvus lists them: `[first second]`.
+
+    Trying again helps only if it helps all: a failure that is not worth it decides what kind the
+    whole is.
+    """
+    leading = min(failures, key=lambda each: each.retryable)
+    if len(failures) > 1:
+        leading.message = f"[{' '.join(each.message for each in failures)}]"
+    return leading

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from milvane.domain.errors import InvalidInput
 from milvane.domain.providers import VectorKind
 from milvane.gateway.translate.functions import PROPERTY_KEY as RECORD_KEY
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.functions import EmbeddingFunction, is_embedding
 from milvane.gateway.translate.rows import ALLOW_OUTPUTS_KEY
 from milvane.gateway.translate.schemas import (
     field_dimension,
@@ -31,7 +31,6 @@ _OWN_PROPERTIES = frozenset({"max_field_id", RECORD_KEY})
 """What servers write themselves."""
 _FIRST_USER_FIELD_ID = 100
 _BM25 = schema_pb2.FunctionType.BM25
-_TEXT_EMBEDDING = schema_pb2.FunctionType.TextEmbedding
 _FORMAT = 1
 _GENERAL_INDEX_PARAMS = frozenset(
     {"index_type", "metric_type", "params", "search_params", "mmap.enabled"}
@@ -91,7 +90,7 @@ class Collection:
         made = {
             name
             for function in self.schema.functions
-            if function.type == _BM25
+            if function.type == _BM25 and not is_embedding(function)
             for name in function.output_field_names
         }
         names = [field.name for field in self.schema.fields if field.name not in made]
@@ -101,7 +100,7 @@ class Collection:
     @property
     def embedding_functions(self) -> list[schema_pb2.FunctionSchema]:
         """List the functions that make vectors of texts, BM25 aside."""
-        return [each for each in self.schema.functions if each.type == _TEXT_EMBEDDING]
+        return [each for each in self.schema.functions if is_embedding(each)]
 
     def rows_within(self, max_bytes: int, max_rows: int = 2_000) -> int:
         """Estimate how many rows fit into a message, from 1."""
@@ -143,7 +142,7 @@ def read_description(
     record = restore_functions(response)
     schema = _as_sent(response.schema, key.name)
     has_partition_key = any(field.is_partition_key for field in schema.fields)
-    functions = [each for each in schema.functions if each.type == _TEXT_EMBEDDING]
+    functions = [each for each in schema.functions if is_embedding(each)]
     return Collection(
         key=key,
         schema=schema,
@@ -211,7 +210,7 @@ def creation_of(
     functions = tuple(
         _hidden(position, function, collection.schema)
         for position, function in enumerate(collection.schema.functions)
-        if function.type == _TEXT_EMBEDDING
+        if is_embedding(function)
     )
     return strip_functions(request, collection.schema, functions, revision=revision)
 
@@ -243,7 +242,6 @@ def _hidden(
 ) -> EmbeddingFunction:
     output = next(each for each in schema.fields if each.name == function.output_field_names[0])
     params = tuple((pair.key, pair.value) for pair in function.params)
-    is_int8 = output.data_type == schema_pb2.DataType.Int8Vector
     named = {key.lower(): value for key, value in params}
     return EmbeddingFunction(
         position=position,
@@ -254,7 +252,8 @@ def _hidden(
         params=params,
         model=named.get("model_name", ""),
         dimension=field_dimension(output),
-        kind=VectorKind.INT8 if is_int8 else VectorKind.FLOAT,
+        kind=VectorKind(schema_pb2.DataType.Name(output.data_type)),
+        type=function.type,
     )
 
 

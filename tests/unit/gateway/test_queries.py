@@ -8,7 +8,8 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
-from milvane.gateway.translate.queries import read_text_queries, vector_placeholder
+from milvane.gateway.translate.queries import read_text_queries
+from milvane.gateway.translate.vectors import vector_placeholder
 
 TYPES = schema_pb2.DataType
 KINDS = common_pb2.PlaceholderType

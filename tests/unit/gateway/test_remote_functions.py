@@ -16,14 +16,13 @@ from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
 from milvane.gateway.errors import to_status
 from milvane.gateway.translate.alterations import add_function, alter_function
 from milvane.gateway.translate.functions import PROPERTY_KEY, decode_record, encode_record
-from milvane.gateway.translate.queries import vector_placeholder
-from milvane.gateway.translate.rows import vector_column
 from milvane.gateway.translate.schemas import (
     failing_check,
     read_functions,
     skips_runtime_check,
     strip_functions,
 )
+from milvane.gateway.translate.vectors import vector_column, vector_placeholder
 from milvane.providers.service import ProviderService
 from milvane.providers.settings import ProvidersSettings
 

@@ -10,7 +10,8 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.translate.functions import EmbeddingFunction
-from milvane.gateway.translate.rows import append_columns, plan_embedding, vector_column
+from milvane.gateway.translate.rows import append_columns, plan_embedding
+from milvane.gateway.translate.vectors import vector_column
 
 TYPES = schema_pb2.DataType
 EMBED = EmbeddingFunction(

@@ -123,7 +123,8 @@ def _no_params(schema: schema_pb2.CollectionSchema) -> None:
         (_field(2, is_partition_key=True), "cannot be partition key or clustering key"),
         (_field(2, nullable=True), "function output field cannot be nullable"),
         (_same_output, "duplicate function output field: function again, field dense"),
-        (_field(2, data_type=TYPES.SparseFloatVector), "must be a FloatVector or Int8Vector"),
+        (_field(2, data_type=TYPES.BinaryVector), "must be a FloatVector or Int8Vector"),
+        (_field(2, data_type=TYPES.SparseFloatVector), '; add the function parameter "output_type'),
         (_field(2, data_type=TYPES.Int8Vector), "embedding model output and field type mismatch"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.rpcs.services import Services, compute, prepare_queries
-from milvane.gateway.translate.queries import read_text_queries, vector_placeholder
+from milvane.gateway.translate.queries import read_text_queries
+from milvane.gateway.translate.vectors import vector_placeholder
 from milvane.messages import milvus_pb2
 
 
@@ -46,7 +47,7 @@ async def _replace_texts(
         for part in parts
         if (queries := read_text_queries(part, binding.schema, binding.functions)) is not None
     ]
-    prepared = [await prepare_queries(services, q.function, q.texts) for _, q in found]
+    prepared = await prepare_queries(services, [queries for _, queries in found])
     embedded_texts = await compute(services, prepared, time_left_s=call.time_left_s())
     for (part, _), embedded in zip(found, embedded_texts, strict=True):
         part.placeholder_group = vector_placeholder(embedded.vectors)

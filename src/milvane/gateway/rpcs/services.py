@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from milvane.domain.catalogue import find_model
 from milvane.domain.errors import InvalidInput
-from milvane.domain.models import Lane, Purpose
+from milvane.domain.models import Lane, Output, Purpose
+from milvane.domain.providers import VectorKind
 from milvane.gateway.bindings import Bindings
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.gateway.translate.schemas import failing_check
 from milvane.serving.embedding import EmbeddingService, EmbedRequest, Prepared
 from milvane.serving.functions import (
     FunctionVectors,
+    LocalPrepared,
     NoProviders,
     PreparedTexts,
     compute_all,
+    every_result,
+    join_requests,
     prepare_remote,
 )
 from milvane.serving.ports import RemoteProviders
@@ -37,34 +40,32 @@ class Services:
     """Whom functions may name beside this service itself."""
 
 
-async def prepare_rows(
-    services: Services, function: EmbeddingFunction, texts: Sequence[str]
-) -> PreparedTexts:
-    """Check texts of rows; a refusal names the function, its input field and the row."""
-    remote = function.to_remote()
-    if remote is not None:
-        return prepare_remote(remote, texts, Purpose.DOCUMENT)
-    request = _request(function, texts, purpose=Purpose.DOCUMENT, lane=Lane.BULK)
-    return await _prepare(services, request, function.name, function.input_field, "row")
+async def prepare_rows(services: Services, columns: Sequence[FunctionTexts]) -> list[PreparedTexts]:
+    """Check texts of rows; a refusal names each function, its input field and the row."""
+    return await _prepare_all(services, columns, _ROWS)
 
 
 async def prepare_queries(
-    services: Services, function: EmbeddingFunction, texts: Sequence[str]
-) -> PreparedTexts:
-    """Check query texts; a refusal names the function, its output field and the query."""
-    remote = function.to_remote()
-    if remote is not None:
-        return prepare_remote(remote, texts, Purpose.QUERY)
-    request = _request(function, texts, purpose=Purpose.QUERY, lane=Lane.INTERACTIVE)
-    return await _prepare(services, request, function.name, function.output_field, "query")
+    services: Services, queries: Sequence[FunctionTexts]
+) -> list[PreparedTexts]:
+    """Check query texts; a refusal names each function, its output field and the query."""
+    return await _prepare_all(services, queries, _QUERIES)
 
 
 async def compute(
-    services: Services, prepared: Sequence[PreparedTexts], *, time_left_s: float | None
+    services: Services,
+    prepared: Sequence[PreparedTexts],
+    *,
+    time_left_s: float | None,
+    tell_all: bool = False,
 ) -> list[FunctionVectors]:
-    """Embed the texts of all functions of a request, in their order."""
+    """Embed the texts of all functions of a request, in their order; see `compute_all`."""
     return await compute_all(
-        services.embedding, services.providers, prepared, time_left_s=time_left_s
+        services.embedding,
+        services.providers,
+        prepared,
+        time_left_s=time_left_s,
+        tell_all=tell_all,
     )
 
 
@@ -82,7 +83,9 @@ async def check_runs(
     """
     remote = function.to_remote()
     if remote is None:
-        services.embedding.engine_of(find_model(function.model))
+        await _prepare(
+            services, _request(FunctionTexts(function, [_CHECK_TEXT]), _ROWS), function, _ROWS
+        )
         return
     with failing_check(function.name):
         await services.providers.embed(
@@ -90,25 +93,70 @@ async def check_runs(
         )
 
 
-def _request(
-    function: EmbeddingFunction, texts: Sequence[str], *, purpose: Purpose, lane: Lane
-) -> EmbedRequest:
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What texts are for, and how a refusal calls one of them."""
+
+    purpose: Purpose
+    lane: Lane
+    unit: str
+
+
+_ROWS = _Use(Purpose.DOCUMENT, Lane.BULK, "row")
+_QUERIES = _Use(Purpose.QUERY, Lane.INTERACTIVE, "query")
+
+
+async def _prepare_all(
+    services: Services, asked: Sequence[FunctionTexts], use: _Use
+) -> list[PreparedTexts]:
+    found: dict[int, PreparedTexts] = {}
+    here = []
+    for position, each in enumerate(asked):
+        remote = each.function.to_remote()
+        if remote is None:
+            here.append(position)
+        else:
+            found[position] = prepare_remote(remote, each.texts, use.purpose)
+    joined = join_requests([_request(asked[position], use) for position in here])
+    prepared = await every_result(
+        [
+            _prepare(services, request, asked[here[served[0]]].function, use)
+            for request, served in joined
+        ]
+    )
+    for shared, (_, served) in zip(prepared, joined, strict=True):
+        for position in (here[each] for each in served):
+            found[position] = LocalPrepared(shared, _output(asked[position].function))
+    return [found[position] for position in range(len(asked))]
+
+
+def _request(asked: FunctionTexts, use: _Use) -> EmbedRequest:
+    function = asked.function
+    output = _output(function)
     return EmbedRequest(
         model=function.model,
-        texts=texts,
-        dimension=function.dimension,
-        purpose=purpose,
-        lane=lane,
+        texts=asked.texts,
+        dimension=function.dimension if output is Output.DENSE else None,
+        purpose=use.purpose,
+        lane=use.lane,
+        outputs=frozenset({output}),
     )
 
 
+def _output(function: EmbeddingFunction) -> Output:
+    return Output.SPARSE if function.kind is VectorKind.SPARSE else Output.DENSE
+
+
 async def _prepare(
-    services: Services, request: EmbedRequest, function: str, field: str, unit: str
+    services: Services, request: EmbedRequest, function: EmbeddingFunction, use: _Use
 ) -> Prepared:
     try:
         return await services.embedding.prepare(request)
     except InvalidInput as error:
-        place = "" if error.index is None else f", {unit} {error.index}"
+        place = "" if error.index is None else f", {use.unit} {error.index}"
+        is_row = use.purpose is Purpose.DOCUMENT
+        field_name = function.input_field if is_row else function.output_field
         raise InvalidInput(
-            f"{error.message}: function {function}, field {field}{place}", index=error.index
+            f"{error.message}: function {function.name}, field {field_name}{place}",
+            index=error.index,
         ) from error

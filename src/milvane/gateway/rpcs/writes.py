@@ -9,14 +9,13 @@ from milvane.gateway.bindings import Binding
 from milvane.gateway.calls import Call
 from milvane.gateway.errors import SchemaMismatch
 from milvane.gateway.rpcs.services import Services, compute, prepare_rows
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.gateway.translate.rows import (
-    TextColumn,
     WriteRequest,
     append_columns,
     plan_embedding,
-    vector_column,
 )
+from milvane.gateway.translate.vectors import vector_column
 from milvane.messages import milvus_pb2, schema_pb2
 
 logger = logging.getLogger(__name__)
@@ -51,12 +50,14 @@ async def _write(call: Call, services: Services, request: WriteRequest) -> bytes
 
 
 async def _embed(
-    call: Call, services: Services, binding: Binding, texts: list[TextColumn]
+    call: Call, services: Services, binding: Binding, texts: list[FunctionTexts]
 ) -> list[schema_pb2.FieldData]:
     # All functions' texts are checked before any is embedded: a refusal costs nothing.
-    prepared = [await prepare_rows(services, column.function, column.texts) for column in texts]
+    prepared = await prepare_rows(services, texts)
     columns = []
-    embedded_texts = await compute(services, prepared, time_left_s=call.time_left_s())
+    embedded_texts = await compute(
+        services, prepared, time_left_s=call.time_left_s(), tell_all=True
+    )
     for column, embedded in zip(texts, embedded_texts, strict=True):
         if embedded.cut_inputs:
             _tell_of_cuts(binding, column.function, embedded.cut_inputs)

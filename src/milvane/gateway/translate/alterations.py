@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from milvane.domain.errors import InvalidInput
-from milvane.gateway.translate.functions import FIRST_ID, EmbeddingFunction, FunctionRecord
+from milvane.gateway.translate.functions import (
+    FIRST_ID,
+    EmbeddingFunction,
+    FunctionRecord,
+    is_embedding,
+)
 from milvane.gateway.translate.schemas import read_functions
 from milvane.messages import schema_pb2
 from milvane.serving.functions import NoProviders
@@ -45,7 +50,7 @@ def add_function(
     Raises:
         InvalidInput: With Milvus's message for the first rule that is broken.
     """
-    if function.type != schema_pb2.FunctionType.TextEmbedding:
+    if not is_embedding(function):
         name = schema_pb2.FunctionType.Name(function.type)
         raise InvalidInput(f"currently does not support adding {name} function")
     if any(function.name == other.name for other in schema.functions):
@@ -103,7 +108,7 @@ def drop_function(
         InvalidInput: If the function is one that the upstream runs.
     """
     for function in schema.functions:
-        if function.name == name and function.type == schema_pb2.FunctionType.BM25:
+        if function.name == name and not is_embedding(function):
             raise InvalidInput("currently does not support droping BM25 function")
     if record is None or _find(record, name) is None:
         return None

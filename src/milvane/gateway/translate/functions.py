@@ -8,7 +8,7 @@ cannot disagree with the store about what a collection's functions are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,21 @@ FIRST_ID = 100
 """Milvus numbers a collection's fields, and its functions, from here in schema order."""
 
 _FORMAT = 1
+_TEXT_EMBEDDING = schema_pb2.FunctionType.TextEmbedding
+_BM25 = schema_pb2.FunctionType.BM25
+
+
+def is_embedding(function: schema_pb2.FunctionSchema) -> bool:
+    """
+    Say whether a function is the gateway's to run.
+
+    Clients let an embedding function fill dense vectors only, before they ask the server; a BM25
+    function may fill a sparse field, and takes no parameters in Milvus. So one that names a
+    provider can only mean an embedding function, and is one.
+    """
+    if function.type == _BM25:
+        return any(pair.key.lower() == "provider" for pair in function.params)
+    return bool(function.type == _TEXT_EMBEDDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,10 @@ class EmbeddingFunction:
     """As the client sent them, in order."""
     model: str
     dimension: int
+    """Of dense vectors; 0 for sparse ones."""
     kind: VectorKind = VectorKind.FLOAT
+    type: int = _TEXT_EMBEDDING
+    """The type that the client gave it, which it reads back; see `is_embedding`."""
 
     @property
     def provider(self) -> str:
@@ -60,6 +78,14 @@ class EmbeddingFunction:
     def id(self) -> int:
         """The function's id as Milvus would number it."""
         return FIRST_ID + self.position
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTexts:
+    """The texts of a request that one function embeds, in order."""
+
+    function: EmbeddingFunction
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +124,7 @@ def encode_record(record: FunctionRecord) -> str:
                     "model": function.model,
                     "dimension": function.dimension,
                     "kind": function.kind.value,
+                    "type": function.type,
                 }
                 for function in record.functions
             ],
@@ -144,6 +171,7 @@ def _decode_function(entry: Mapping[str, Any]) -> EmbeddingFunction:
         model=entry["model"],
         dimension=int(entry["dimension"]),
         kind=VectorKind(entry.get("kind", VectorKind.FLOAT.value)),
+        type=int(entry.get("type", _TEXT_EMBEDDING)),
     )
 
 
@@ -163,7 +191,7 @@ def to_message(
         id=function.id,
         name=function.name,
         description=function.description,
-        type=schema_pb2.FunctionType.TextEmbedding,
+        type=function.type,
         input_field_names=[function.input_field],
         output_field_names=[function.output_field],
         input_field_ids=[field_ids[function.input_field]],

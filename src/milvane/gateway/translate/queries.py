@@ -8,15 +8,12 @@ searches by id and texts for BM25 go on untouched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from milvane.domain.errors import InvalidInput
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.messages import common_pb2, milvus_pb2, schema_pb2
-from milvane.serving.ports import FieldVectors
 
 _ANNS_FIELD = "anns_field"
 _VECTOR_TYPES = frozenset(
@@ -31,19 +28,11 @@ _VECTOR_TYPES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TextQueries:
-    """The texts of one search, and the function that embeds them."""
-
-    function: EmbeddingFunction
-    texts: Sequence[str]
-
-
 def read_text_queries(
     request: milvus_pb2.SearchRequest,
     schema: schema_pb2.CollectionSchema,
     functions: Sequence[EmbeddingFunction],
-) -> TextQueries | None:
+) -> FunctionTexts | None:
     """
     Find the texts that have to be embedded for a search.
 
@@ -60,7 +49,7 @@ def read_text_queries(
     function = next((f for f in functions if f.output_field == name), None)
     if function is None:
         return None
-    return TextQueries(function, _decode_texts(function, placeholder.values))
+    return FunctionTexts(function, _decode_texts(function, placeholder.values))
 
 
 def _placeholder(request: milvus_pb2.SearchRequest) -> common_pb2.PlaceholderValue | None:
@@ -101,22 +90,3 @@ def _decode_texts(function: EmbeddingFunction, values: Sequence[bytes]) -> list[
         except UnicodeDecodeError as error:
             raise InvalidInput(f"the query is not valid UTF-8: {where}, query {query}") from error
     return texts
-
-
-def vector_placeholder(vectors: FieldVectors) -> bytes:
-    """
-    Write query vectors as a placeholder group.
-
-    Args:
-        vectors: Shape ``(queries, dimension)``, of the field's kind.
-    """
-    is_int8 = vectors.dtype == np.int8
-    kind = common_pb2.PlaceholderType
-    rows = np.ascontiguousarray(vectors, dtype=np.int8 if is_int8 else "<f4")
-    group = common_pb2.PlaceholderGroup()
-    group.placeholders.add(
-        tag="$0",
-        type=kind.Int8Vector if is_int8 else kind.FloatVector,
-        values=[row.tobytes() for row in rows],
-    )
-    return group.SerializeToString()

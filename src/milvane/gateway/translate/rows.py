@@ -8,33 +8,26 @@ and wording follow Milvus 2.6; what is not checked here (JSON, arrays, ranges) t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 
 from milvane.domain.errors import InvalidInput
-from milvane.gateway.translate.functions import EmbeddingFunction
+from milvane.gateway.translate.framing import tagged
+from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.gateway.translate.schemas import field_dimension
+from milvane.gateway.translate.vectors import check_sparse_rows
 from milvane.messages import milvus_pb2, schema_pb2
-from milvane.serving.ports import FieldVectors
+from milvane.serving.functions import join_failures
 
 ALLOW_OUTPUTS_KEY = "collection.function.allowInsertNonBM25FunctionOutputs"
 
 _DataType = schema_pb2.DataType
 _FIELDS_DATA = milvus_pb2.InsertRequest.DESCRIPTOR.fields_by_name["fields_data"].number
-_LENGTH_DELIMITED = 2
 
 WriteRequest: TypeAlias = milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest
 Columns: TypeAlias = Mapping[str, schema_pb2.FieldData]
-
-
-@dataclass(frozen=True, slots=True)
-class TextColumn:
-    """The texts that one function has to embed, one per row."""
-
-    function: EmbeddingFunction
-    texts: Sequence[str]
 
 
 def plan_embedding(
@@ -43,7 +36,7 @@ def plan_embedding(
     functions: Sequence[EmbeddingFunction],
     *,
     allow_outputs: bool,
-) -> list[TextColumn]:
+) -> list[FunctionTexts]:
     """
     Check a write's columns and say which texts have to be embedded for it.
 
@@ -76,7 +69,7 @@ def plan_embedding(
     if not partial:
         is_upsert = isinstance(request, milvus_pb2.UpsertRequest)
         _check_complete(schema, columns, is_upsert=is_upsert)
-    return [TextColumn(function, _texts(function, columns)) for function in pending]
+    return _all_texts(pending, columns)
 
 
 def _columns_by_name(
@@ -151,6 +144,14 @@ def _check_values(
         _check_text_lengths(field, texts)
     elif field.data_type == _DataType.FloatVector:
         _check_vectors(field, column, num_rows)
+    elif field.data_type == _DataType.SparseFloatVector:
+        rows = column.vectors.sparse_float_vector.contents
+        _check_count(field.name, column, len(rows), num_rows)
+        check_sparse_rows(rows, field.name)
+    elif field.data_type == _DataType.Int8Vector:
+        _check_dimension(field, column, len(column.vectors.int8_vector))
+        size = len(column.vectors.int8_vector) // max(field_dimension(field), 1)
+        _check_count(field.name, column, size, num_rows)
 
 
 def _check_count(name: str, column: schema_pb2.FieldData, values: int, num_rows: int) -> None:
@@ -184,17 +185,24 @@ def _check_vectors(
 ) -> None:
     dimension = field_dimension(field)
     values = np.asarray(column.vectors.float_vector.data, dtype=np.float32)
-    if column.vectors.dim != dimension or values.size % max(dimension, 1):
-        raise InvalidInput(
-            f"the dim ({column.vectors.dim}) of field data({field.name}) is not equal to schema "
-            f"dim ({dimension})"
-        )
+    _check_dimension(field, column, values.size)
     _check_count(field.name, column, values.size // max(dimension, 1), num_rows)
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argmin(finite)) // dimension
         raise InvalidInput(
             f"value is not a number or infinity: field {field.name}, row number: {row}"
+        )
+
+
+def _check_dimension(
+    field: schema_pb2.FieldSchema, column: schema_pb2.FieldData, components: int
+) -> None:
+    dimension = field_dimension(field)
+    if column.vectors.dim != dimension or components % max(dimension, 1):
+        raise InvalidInput(
+            f"the dim ({column.vectors.dim}) of field data({field.name}) is not equal to schema "
+            f"dim ({dimension})"
         )
 
 
@@ -208,43 +216,29 @@ def _check_complete(
             raise InvalidInput(f"fieldSchema({field.name}) has no corresponding fieldData pass in")
 
 
-def _texts(function: EmbeddingFunction, columns: Columns) -> Sequence[str]:
-    texts = columns[function.input_field].scalars.string_data.data
-    if not texts:
-        raise InvalidInput(
-            f"input texts is empty: function {function.name}, field {function.input_field}"
-        )
-    for row, text in enumerate(texts):
+def _all_texts(functions: Iterable[EmbeddingFunction], columns: Columns) -> list[FunctionTexts]:
+    """Read the texts of each function; tell of all functions that have a bad one."""
+    found = [
+        FunctionTexts(each, columns[each.input_field].scalars.string_data.data)
+        for each in functions
+    ]
+    failures = [failure for each in found if (failure := _find_bad_text(each)) is not None]
+    if failures:
+        raise join_failures(failures)
+    return [replace(each, texts=list(each.texts)) for each in found]
+
+
+def _find_bad_text(asked: FunctionTexts) -> InvalidInput | None:
+    where = f"function {asked.function.name}, field {asked.function.input_field}"
+    if not asked.texts:
+        return InvalidInput(f"input texts is empty: {where}")
+    for row, text in enumerate(asked.texts):
         if not text:
-            raise InvalidInput(
+            return InvalidInput(
                 "there is an empty string in the input data, TextEmbedding function does not "
-                f"support empty text: function {function.name}, field {function.input_field}, "
-                f"row {row}"
+                f"support empty text: {where}, row {row}"
             )
-    return list(texts)
-
-
-def vector_column(field: schema_pb2.FieldSchema, vectors: FieldVectors) -> schema_pb2.FieldData:
-    """
-    Write embedded vectors as a column.
-
-    Args:
-        field: The vector field that they fill.
-
-        vectors: Shape ``(rows, dimension)``, of the field's kind.
-    """
-    is_int8 = vectors.dtype == np.int8
-    kind = _DataType.Int8Vector if is_int8 else _DataType.FloatVector
-    column = schema_pb2.FieldData(type=kind, field_name=field.name, field_id=field.fieldID)
-    column.vectors.dim = vectors.shape[1]
-    if is_int8:
-        column.vectors.int8_vector = np.ascontiguousarray(vectors).tobytes()
-        return column
-    # A packed float array on the wire is its little-endian bytes: merging them is one copy, where
-    # `extend` would make a Python float of each component.
-    packed = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-    column.vectors.float_vector.MergeFromString(_tagged(1, packed))
-    return column
+    return None
 
 
 def append_columns(request: bytes, columns: Iterable[schema_pb2.FieldData]) -> bytes:
@@ -255,19 +249,5 @@ def append_columns(request: bytes, columns: Iterable[schema_pb2.FieldData]) -> b
     to repeated fields; so whatever the client sent, unknown fields too, goes on as the same bytes.
     """
     return b"".join(
-        [request, *(_tagged(_FIELDS_DATA, column.SerializeToString()) for column in columns)]
+        [request, *(tagged(_FIELDS_DATA, column.SerializeToString()) for column in columns)]
     )
-
-
-def _tagged(field_number: int, payload: bytes) -> bytes:
-    """Frame a length-delimited field (https://protobuf.dev/programming-guides/encoding/)."""
-    return _varint(field_number << 3 | _LENGTH_DELIMITED) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

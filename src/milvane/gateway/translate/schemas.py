@@ -13,27 +13,25 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from milvane.domain.catalogue import MODELS
 from milvane.domain.errors import (
     InvalidInput,
     ProviderRefused,
     ProviderUnavailable,
     ServiceError,
 )
-from milvane.domain.models import Model, ModelName
-from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
-from milvane.domain.secrecy import find_raw_secret
+from milvane.domain.providers import VectorField, VectorKind
 from milvane.gateway.translate.functions import (
     FIRST_ID,
     PROPERTY_KEY,
-    PROVIDER,
     EmbeddingFunction,
     FunctionRecord,
     encode_record,
     find_record,
+    is_embedding,
     lowered,
     to_message,
 )
+from milvane.gateway.translate.parameters import resolve_model
 from milvane.messages import milvus_pb2, schema_pb2
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
@@ -42,6 +40,7 @@ _NOBODY = NoProviders()
 _KINDS: Mapping[int, VectorKind] = {
     schema_pb2.DataType.FloatVector: VectorKind.FLOAT,
     schema_pb2.DataType.Int8Vector: VectorKind.INT8,
+    schema_pb2.DataType.SparseFloatVector: VectorKind.SPARSE,
 }
 _GO_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _GO_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -55,7 +54,7 @@ _TEXT_TYPES = (schema_pb2.DataType.VarChar, schema_pb2.DataType.Text)
 
 def has_embedding_functions(schema: schema_pb2.CollectionSchema) -> bool:
     """Say whether any function of a schema is ours to run."""
-    return any(function.type == _TEXT_EMBEDDING for function in schema.functions)
+    return any(is_embedding(function) for function in schema.functions)
 
 
 def read_functions(
@@ -84,7 +83,7 @@ def read_functions(
     return tuple(
         _bind(position, function, fields, providers)
         for position, function in enumerate(schema.functions)
-        if function.type == _TEXT_EMBEDDING
+        if is_embedding(function)
     )
 
 
@@ -120,7 +119,7 @@ def _check_params(function: schema_pb2.FunctionSchema) -> None:
     if function.type == _TEXT_EMBEDDING and not function.params:
         # Milvus's own wording, although it means the opposite; clients match on it.
         raise InvalidInput("TextEmbedding function accepts no params")
-    if function.type == _BM25 and function.params:
+    if function.type == _BM25 and function.params and not is_embedding(function):
         raise InvalidInput("BM25 function accepts no params")
     if function.type == schema_pb2.FunctionType.Unknown:
         raise InvalidInput("check function params with unknown function type")
@@ -141,7 +140,7 @@ def _check_fields(
     for name in function.input_field_names:
         if name not in fields:
             raise InvalidInput(f"function input field not found: {name}")
-    if function.type == _TEXT_EMBEDDING:
+    if is_embedding(function):
         _check_text_inputs(function, [fields[name] for name in function.input_field_names])
     for name in function.output_field_names:
         if name not in fields:
@@ -152,7 +151,7 @@ def _check_fields(
                 f"duplicate function output field: function {function.name}, field {name}"
             )
         taken.add(name)
-    if function.type == _TEXT_EMBEDDING:
+    if is_embedding(function):
         _check_vector_outputs(function, [fields[name] for name in function.output_field_names])
 
 
@@ -186,9 +185,8 @@ def _check_output(function: schema_pb2.FunctionSchema, field: schema_pb2.FieldSc
 def _check_vector_outputs(
     function: schema_pb2.FunctionSchema, outputs: Sequence[schema_pb2.FieldSchema]
 ) -> None:
-    vector_types = (schema_pb2.DataType.FloatVector, schema_pb2.DataType.Int8Vector)
     for field in outputs:
-        if field.data_type not in vector_types:
+        if field.data_type not in _KINDS:
             raise InvalidInput(
                 "TextEmbedding function output field must be a FloatVector or Int8Vector field: "
                 f"function {function.name}, field {field.name}"
@@ -207,8 +205,9 @@ def _bind(
 ) -> EmbeddingFunction:
     output = fields[function.output_field_names[0]]
     params = tuple((pair.key, pair.value) for pair in function.params)
+    field = VectorField(output.name, field_dimension(output), _KINDS[output.data_type])
     with failing_check(function.name):
-        model, dimension = _resolve(lowered(params), output, providers)
+        model = resolve_model(lowered(params), field, providers)
     return EmbeddingFunction(
         position=position,
         name=function.name,
@@ -217,8 +216,9 @@ def _bind(
         output_field=output.name,
         params=params,
         model=model,
-        dimension=dimension,
-        kind=_KINDS[output.data_type],
+        dimension=field.dimension,
+        kind=field.kind,
+        type=function.type,
     )
 
 
@@ -237,103 +237,6 @@ def failing_check(name: str) -> Iterator[None]:
 
 def _check_failed(name: str, error: ServiceError) -> str:
     return f"check function [{name}:TextEmbedding] failed, the err is: {error.message}"
-
-
-def _resolve(
-    params: dict[str, str], output: schema_pb2.FieldSchema, providers: RemoteProviders
-) -> tuple[str, int]:
-    """Find the model and dimension that a function's parameters name, and check them."""
-    provider = _provider(params, providers)
-    _refuse_raw_secrets(params)
-    if provider != PROVIDER:
-        kind = _KINDS[output.data_type]
-        field = VectorField(output.name, field_dimension(output), kind)
-        providers.check(ProviderFunction(provider, params, field))
-        return params.get("model_name", ""), field.dimension
-    if output.data_type == schema_pb2.DataType.Int8Vector:
-        raise InvalidInput(
-            "embedding model output and field type mismatch, model output is FloatVector, "
-            f"field type is Int8Vector: field {output.name}"
-        )
-    return _resolve_here(params, output)
-
-
-def _resolve_here(params: dict[str, str], output: schema_pb2.FieldSchema) -> tuple[str, int]:
-    """Find one of this service's own models."""
-    model = _model(params)
-    requested = _requested_dimension(params)
-    wanted = field_dimension(output)
-    if requested is not None and requested != wanted:
-        raise InvalidInput(
-            f"Function output field:[{output.name}]'s dimension [{wanted}] does not match the "
-            f"dimension [{requested}] provided in Function params."
-        )
-    if requested is not None and requested not in model.dimensions:
-        raise InvalidInput(
-            f"model {model.name} does not offer dimension [{requested}], it offers "
-            f"[{model.dimensions}]: field {output.name}"
-        )
-    if requested is None and wanted != model.default_dimension:
-        advice = (
-            f'; add the function parameter "dim": "{wanted}"' if wanted in model.dimensions else ""
-        )
-        raise InvalidInput(
-            f"the required embedding dim is [{wanted}], but the embedding obtained from the model "
-            f"is [{model.default_dimension}]: field {output.name}, model {model.name}, which "
-            f"offers [{model.dimensions}]{advice}"
-        )
-    return model.name, wanted
-
-
-def _provider(params: dict[str, str], providers: RemoteProviders) -> str:
-    if "provider" not in params:
-        raise InvalidInput("the text embedding service provider parameter:[provider] was not found")
-    provider = params["provider"].lower()
-    supported = (PROVIDER, *providers.names)
-    if provider not in supported:
-        raise InvalidInput(
-            f"unsupported text embedding service provider: [{provider}] , "
-            f"list of supported [{', '.join(supported)}]"
-        )
-    return provider
-
-
-def _refuse_raw_secrets(params: dict[str, str]) -> None:
-    key = find_raw_secret(params)
-    if key is not None:
-        raise InvalidInput(
-            f"the function parameter [{key}] looks like a raw key, which everybody who describes "
-            "the collection could read: put the key under `credential:` in milvus.yaml, and give "
-            'its label in the function parameter "credential"'
-        )
-
-
-def _model(params: dict[str, str]) -> Model:
-    known = ", ".join(MODELS)
-    if "model_name" not in params:
-        raise InvalidInput(
-            f"the embedding model parameter:[model_name] was not found, list of supported [{known}]"
-        )
-    model = MODELS.get(ModelName(params["model_name"]))
-    if model is None:
-        raise InvalidInput(
-            f"unsupported embedding model: [{params['model_name']}] , list of supported [{known}]"
-        )
-    return model
-
-
-def _requested_dimension(params: dict[str, str]) -> int | None:
-    """Read `dim`; 0 means that none is asked for, as in Milvus."""
-    text = params.get("dim")
-    if text is None:
-        return None
-    try:
-        dimension = int(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"dimension [{text}] provided in Function params is not a valid int"
-        ) from error
-    return dimension or None
 
 
 def field_dimension(field: schema_pb2.FieldSchema) -> int:
@@ -377,7 +280,11 @@ def strip_functions(
     bare = schema_pb2.CollectionSchema()
     bare.CopyFrom(schema)
     del bare.functions[:]
-    bare.functions.extend(f for f in schema.functions if f.type != _TEXT_EMBEDDING)
+    bare.functions.extend(f for f in schema.functions if not is_embedding(f))
+    outputs = {function.output_field for function in functions}
+    for field in bare.fields:
+        if field.name in outputs:
+            field.is_function_output = False  # to the upstream the field is like any other
     rewritten = milvus_pb2.CreateCollectionRequest()
     rewritten.CopyFrom(request)
     rewritten.schema = bare.SerializeToString()
