@@ -54,6 +54,10 @@ class TimedEngine:
         """See the engine."""
         return self._engine.width
 
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """See the engine."""
+        return self._engine.takes_instruction(purpose)
+
     async def tokenize(
         self, contents: Any, *, purpose: Purpose, instruction: str | None = None
     ) -> Any:

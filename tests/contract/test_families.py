@@ -108,6 +108,8 @@ def test_instructions_take_the_place_of_the_usual_one(subject: Subject) -> None:
     """A model that follows instructions follows the caller's; others do as always."""
     vectors = subject.embed(QUERIES, Purpose.QUERY, INSTRUCTION)
     subject.check(vectors, "told" if "told" in subject.expected else "queries")
+    assert subject.encoder.takes_instruction(Purpose.QUERY) == ("told" in subject.expected)
+    assert not subject.encoder.takes_instruction(Purpose.DOCUMENT)
 
 
 def test_tokens_are_weighed_as_by_the_reference(subject: Subject) -> None:

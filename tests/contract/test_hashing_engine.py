@@ -79,5 +79,7 @@ async def test_engine_that_is_told_the_purpose_tells_texts_apart_by_it() -> None
     ]
     assert ids[0] != ids[1]
     assert ids[2] == ids[3] not in ids[:2]
+    assert engine.takes_instruction(Purpose.QUERY)
+    assert not HashingEngine().takes_instruction(Purpose.QUERY)
     plain = [await HashingEngine().tokenize(["a"], purpose=purpose) for purpose in Purpose]
     np.testing.assert_array_equal(*plain)

@@ -104,6 +104,10 @@ class Engine:
         return self.facts.width
 
     async def tokenize(
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """Say whether an instruction changes the vectors of texts of this purpose."""
+        return self._encoder.takes_instruction(purpose)
+
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """

@@ -74,6 +74,8 @@ class Embedded:
         return sum(self.token_counts)
 
 
+    ignored_instruction: bool = False
+    """There was an instruction, and the weights take none for this purpose."""
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A request that was found good: what remains is to compute it."""
@@ -98,6 +100,7 @@ class Prepared:
 def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
     """
     Refuse kinds of vectors that a model does not have.
+    ignored_instruction: bool = False
 
     Raises:
         OutputNotOffered: If one is asked for.
@@ -261,6 +264,8 @@ class EmbeddingService:
             Overloaded: If the queue is full.
         """
         token_ids, inverse = prepared.token_ids, prepared.inverse
+            ignored_instruction=request.instruction is not None
+            and not engine.takes_instruction(request.purpose),
         vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
         if Output.DENSE in prepared.outputs:
             vectors, was_kept = await _embed(prepared)
@@ -291,6 +296,7 @@ class EmbeddingService:
 def _find_too_long(
     model: Model,
     token_ids: Sequence[NDArray[np.int32]],
+            ignored_instruction=prepared.ignored_instruction,
     inverse: NDArray[np.intp],
     *,
     may_cut: bool,

@@ -32,6 +32,9 @@ class TextEngine(Protocol):
         """
 
     async def tokenize(
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """Say whether an instruction changes the vectors of texts of this purpose."""
+
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """

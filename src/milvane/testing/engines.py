@@ -59,6 +59,12 @@ class HashingEngine:
         self.callers: list[Caller] = []
         """For whom each of them was."""
 
+        self.tenants: list[str] = []
+        """Whose each of them was said to be."""
+
+    def takes_instruction(self, purpose: Purpose) -> bool:  # noqa: ARG002 - the port's signature
+        """Say whether an instruction changes the vectors."""
+        return self._is_told
     async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:

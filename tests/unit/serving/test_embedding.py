@@ -151,6 +151,16 @@ async def test_a_cut_holds_for_both_kinds_and_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
+@pytest.mark.parametrize(
+    ("is_told", "instruction"), [(True, "find"), (False, "find"), (False, None)]
+)
+async def test_ignored_instruction_is_told(is_told: bool, instruction: str | None) -> None:
+    """Who gives an instruction that changes nothing learns that it did not."""
+    service = service_of(HashingEngine(is_told=is_told))
+    embedded = await service.embed(EmbedRequest(MODEL, ["a"], instruction=instruction))
+    assert embedded.ignored_instruction == (instruction is not None and not is_told)
+
+
     ("model", "outputs"),
     [("text-embedding-v2", SPARSE_ONLY), ("ops-text-sparse-embedding-001", DENSE_ONLY)],
 )

@@ -90,7 +90,7 @@ def dashscope_router(
         check_count(len(body.input.texts), _limit(model, settings))
         work = service.embed(to_request(body, model))
         embedded = await run_while_connected(request.receive, work)
-        return await _answer(render_text_answer(embedded, body, request.state.request_id))
+        return await _answer(render_text_answer(embedded, request.state.request_id))
 
     async def embed_contents(request: Request) -> Response:
         """Embed texts, images and videos."""
@@ -101,7 +101,7 @@ def dashscope_router(
         service.engine_of(model)
         work = service.embed(to_content_request(body, model))
         embedded = await run_while_connected(request.receive, work)
-        return await _answer(render_content_answer(embedded, body, request.state.request_id))
+        return await _answer(render_content_answer(embedded, request.state.request_id))
 
     text_extra = body_of(TextBody)
     router.post(TEXT_PATH, response_model=TextAnswer, openapi_extra=text_extra)(embed_texts)

@@ -110,6 +110,7 @@ def to_request(body: TextBody, model: Model) -> EmbedRequest:
         texts=body.input.texts,
         dimension=None if has_one_dimension else parameters.dimension,
         purpose=Purpose(parameters.text_type),
+        instruction=parameters.instruct,
         lane=choose_lane(len(body.input.texts)),
         outputs=OUTPUTS[parameters.output_type],
         cut_long_inputs=parameters.truncate,
@@ -131,6 +132,7 @@ def to_content_request(body: MultimodalBody, model: Model) -> EmbedRequest:
         model=model.name,
         texts=texts,
         dimension=body.parameters.dimension,
+        instruction=body.parameters.instruct,
         lane=choose_lane(len(texts)),
     )
 
@@ -146,7 +148,7 @@ def _text_of(content: Content | str, index: int, model: Model) -> str:
     return content.text
 
 
-def render_text_answer(embedded: Embedded, body: TextBody, request_id: str) -> Iterator[bytes]:
+def render_text_answer(embedded: Embedded, request_id: str) -> Iterator[bytes]:
     """
     Write the answer, piece by piece.
 
@@ -154,19 +156,17 @@ def render_text_answer(embedded: Embedded, body: TextBody, request_id: str) -> I
         Pieces that together are one JSON object; each takes about a millisecond at most.
     """
     usage: dict[str, Any] = {"total_tokens": embedded.total_tokens}
-    usage |= notice(embedded, has_instruct=body.parameters.instruct is not None)
+    usage |= notice(embedded)
     yield b'{"output":{"embeddings":['
     yield from render_items(_text_items(embedded), per_piece=items_per_piece(embedded.vectors))
     yield b"]}," + orjson.dumps({"usage": usage, "request_id": request_id})[1:]
 
 
-def render_content_answer(
-    embedded: Embedded, body: MultimodalBody, request_id: str
-) -> Iterator[bytes]:
+def render_content_answer(embedded: Embedded, request_id: str) -> Iterator[bytes]:
     """Write the answer to a request of texts as contents, piece by piece."""
     tokens = embedded.total_tokens
     usage: dict[str, Any] = {"input_tokens": tokens, "image_tokens": 0, "total_tokens": tokens}
-    usage |= notice(embedded, has_instruct=body.parameters.instruct is not None)
+    usage |= notice(embedded)
     rows = np.ascontiguousarray(embedded.vectors)
     items: Iterator[dict[str, object]] = (
         {"index": index, "embedding": row, "type": "text"} for index, row in enumerate(rows)
@@ -176,13 +176,13 @@ def render_content_answer(
     yield b"]}," + orjson.dumps({"usage": usage, "request_id": request_id})[1:]
 
 
-def notice(embedded: Embedded, *, has_instruct: bool) -> dict[str, Any]:
+def notice(embedded: Embedded) -> dict[str, Any]:
     """Report what was cut and what was ignored; empty if nothing was."""
     told: dict[str, Any] = {}
     if embedded.cut_inputs:
         told["cut_inputs"] = embedded.cut_inputs
-    if has_instruct:
-        told["ignored"] = ["instruct"]  # no weights of the catalogue follow instructions
+    if embedded.ignored_instruction:
+        told["ignored"] = ["instruct"]
     return {"milvane": told} if told else {}
 
 

@@ -58,6 +58,7 @@ def to_request(body: EmbeddingsBody, vocabulary: TokenTexts | None) -> EmbedRequ
         texts=texts,
         dimension=body.dimensions,
         purpose=Purpose(body.text_type or "document"),
+        instruction=body.instruct,
         lane=choose_lane(len(texts)),
         cut_long_inputs=body.truncate,
     )
@@ -151,9 +152,12 @@ def _rest_of_answer(embedded: Embedded, body: EmbeddingsBody, request_id: str) -
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         "id": request_id,
     }
+    told: dict[str, Any] = {}
     if embedded.cut_inputs:
-        rest["milvane"] = {"cut_inputs": embedded.cut_inputs}
-    return rest
+        told["cut_inputs"] = embedded.cut_inputs
+    if embedded.ignored_instruction:
+        told["ignored"] = ["instruct"]
+    return {**rest, "milvane": told} if told else rest
 
 
 def check_count(inputs: int, max_inputs: int) -> None:

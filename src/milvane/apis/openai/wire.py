@@ -39,6 +39,11 @@ class EmbeddingsBody(BaseModel):
         default=None,
         description="Why the texts are embedded: an extra of this server; document if absent.",
     )
+    instruct: str | None = Field(
+        default=None,
+        description="What the vectors are for, in English: an extra of this server. Weights that "
+        "follow no instructions for this `text_type` ignore it, and the answer says so.",
+    )
     truncate: bool | None = Field(
         default=None,
         description="Cut inputs above the model's limit instead of refusing them: an extra of "
@@ -61,10 +66,15 @@ class EmbeddingAnswer(BaseModel):
     embedding: list[float] | str
 
 
-class CutNotice(BaseModel):
-    """What this server did to the inputs; present only if it cut some."""
+class Notice(BaseModel):
+    """What this server did beside what was asked; present only if it did."""
 
-    cut_inputs: list[int] = Field(description="Positions of the inputs cut to the model's limit.")
+    cut_inputs: list[int] | None = Field(
+        default=None, description="Positions of the inputs cut to the model's limit."
+    )
+    ignored: list[str] | None = Field(
+        default=None, description="Parameters that changed nothing, as the weights have no such."
+    )
 
 
 class EmbeddingsAnswer(BaseModel):
@@ -75,7 +85,7 @@ class EmbeddingsAnswer(BaseModel):
     model: str
     usage: Usage
     id: str
-    milvane: CutNotice | None = None
+    milvane: Notice | None = None
 
 
 class Serving(BaseModel):

@@ -81,6 +81,10 @@ class Recipe:
             return prompt
         return f"{frame[1]}{instruction}{frame[2]}"
 
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """Say whether an instruction changes what goes before a text."""
+        return _INSTRUCTED.match(self.prompts.get(purpose, "")) is not None
+
     @property
     def template(self) -> str:
         """Spell everything that decides on a vector beside the tensors, for a fingerprint."""

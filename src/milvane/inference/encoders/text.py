@@ -77,6 +77,10 @@ class TextEncoder:
         encodings = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """Say whether an instruction changes the ids of texts of this purpose."""
+        return self._recipe.takes_instruction(purpose)
+
     def frame(self, content: NDArray[np.int32]) -> NDArray[np.int32]:
         """
         Put a window's ids between the special tokens.

@@ -73,6 +73,7 @@ def test_full_body_is_translated() -> None:
         texts=["a", "b"],
         dimension=256,
         purpose=Purpose.QUERY,
+        instruction="x",
         lane=Lane.INTERACTIVE,
     )
 
