@@ -106,6 +106,6 @@ def _section(works: dict[str, dict[str, list[float]]], over_rest: list[float]) -
             "A pair is the same call to both, one right after the other: its difference is what "
             "carrying the bytes costs, less disturbed by the machine than the medians are.",
             f"The same search over REST takes {rest[0]:.2f} ms at the median (p99 {rest[1]:.2f} "
-            "ms): it describes the collection first.",
+            "ms): one call to the engine, and JSON both ways.",
         ],
     )

@@ -5,29 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 import httpx
 import pytest
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.gateway.bindings import Bindings
-from milvane.gateway.calls import Metadata
-from milvane.gateway.dispatch import Dispatcher
-from milvane.gateway.errors import reply_type
 from milvane.gateway.rest_v2.app import RestApp
 from milvane.gateway.rest_v2.paths import PATHS, PREFIX, REFUSED
-from milvane.gateway.rpcs.services import Services
-from milvane.gateway.settings import Compat
 from milvane.instances.upstream import UpstreamStatus
-from milvane.serving.access import AccessSettings, Authenticator
-from milvane.serving.embedding import EmbeddingService
-from milvane.serving.settings import ServingSettings
-from milvane.testing.engines import HashingEngine
+from milvane.serving.access import AccessSettings
+from rest_benches import MAX_BODY_BYTES, Remembering, an_app, articles
 
-MAX_BODY_BYTES = 100_000
 SUITABLE = {
     "dbName": "second",
     "collectionName": "articles",
@@ -64,65 +54,6 @@ SUITABLE = {
 
 
 @dataclass
-class Remembering:
-    """An upstream that answers every call, and keeps what it was sent."""
-
-    calls: list[tuple[str, bytes]] = field(default_factory=list)
-    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
-    timeouts: list[float | None] = field(default_factory=list)
-    replies: dict[str, bytes] = field(default_factory=dict)
-    refusal: UpstreamStatus | None = None
-    holding: bool = False
-    held: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def call(
-        self, method: str, request: bytes, *, metadata: Metadata, timeout_s: float | None
-    ) -> bytes:
-        """Answer with an empty reply, but describe a collection when asked for one."""
-        name = method.rpartition("/")[2]
-        self.calls.append((name, request))
-        self.metadata.append(dict(metadata))
-        self.timeouts.append(timeout_s)
-        if self.refusal is not None:
-            raise self.refusal
-        if self.holding:
-            self.held.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        if name in self.replies:
-            return self.replies[name]
-        if name == "DescribeCollection":
-            return articles().SerializeToString()
-        if name == "GetLoadState":
-            return milvus_pb2.GetLoadStateResponse(
-                state=common_pb2.LoadState.LoadStateLoaded
-            ).SerializeToString()
-        return reply_type(name)().SerializeToString()
-
-    def open_stream(self, *_: object, **__: object) -> AsyncIterator[bytes]:
-        """Have no streams."""
-        raise NotImplementedError
-
-    @property
-    def names(self) -> list[str]:
-        """The calls' names."""
-        return [name for name, _ in self.calls]
-
-
-def articles() -> milvus_pb2.DescribeCollectionResponse:
-    """Describe a collection of two fields."""
-    schema = schema_pb2.CollectionSchema(name="articles")
-    schema.fields.add(name="id", data_type=schema_pb2.DataType.Int64, is_primary_key=True)
-    vector = schema.fields.add(name="dense", data_type=schema_pb2.DataType.FloatVector)
-    vector.type_params.add(key="dim", value="2")
-    return milvus_pb2.DescribeCollectionResponse(schema=schema, collection_name="articles")
-
-
-@dataclass
 class Bench:
     """A client of the application, and what is behind it."""
 
@@ -134,17 +65,6 @@ class Bench:
         """Call a path."""
         given = {key.replace("_", "-"): value for key, value in headers.items()}
         return await self.http.post(PREFIX + path, json=body, headers=given)
-
-
-def an_app(upstream: Remembering, access: AccessSettings, compat: Compat = "2.6") -> RestApp:
-    """Build the application."""
-    services = Services(
-        embedding=EmbeddingService({ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings()),
-        bindings=Bindings(max_cached=10),
-        next_revision=iter(range(1, 1000)).__next__,
-    )
-    dispatcher = Dispatcher(upstream, services, Authenticator(access))
-    return RestApp(dispatcher, max_body_bytes=MAX_BODY_BYTES, compat=compat)
 
 
 @pytest.fixture
@@ -351,3 +271,44 @@ async def test_client_that_leaves_ends_the_work(bench: Bench) -> None:
     await asyncio.wait_for(running, 5)
     assert bench.upstream.cancelled.is_set()
     assert not sent
+
+
+ROW = {"collectionName": "articles", "dbName": "second", "data": [{"id": 1, "dense": [1.0, 0.0]}]}
+
+
+async def test_description_is_asked_for_once(bench: Bench) -> None:
+    """A write or search of a known collection is one call, until a schema may have changed."""
+    await bench.post("entities/insert", ROW)
+    bench.upstream.calls.clear()
+    for path in ("insert", "upsert", "get", "delete", "search", "hybrid_search"):
+        answer = (await bench.post(f"entities/{path}", suitable(f"entities/{path}"))).json()
+        assert answer["code"] == 0, answer
+    assert bench.upstream.names == ["Insert", "Upsert", "Query", "Delete", "Search", "HybridSearch"]
+    bench.upstream.calls.clear()
+    for path in ("collections/drop", "entities/insert"):
+        await bench.post(path, suitable(path))
+    assert bench.upstream.names == ["DropCollection", "DescribeCollection", "Insert"]
+
+
+async def test_change_past_the_gateway_is_seen(bench: Bench) -> None:
+    """A row that does not fit the known schema is tried with the one that the upstream has now."""
+    await bench.post("entities/insert", ROW)
+    changed = articles()
+    changed.schema.fields.add(name="added", data_type=schema_pb2.DataType.Int64, nullable=True)
+    bench.upstream.replies["DescribeCollection"] = changed.SerializeToString()
+    row = {"id": 2, "dense": [0.0, 1.0], "added": 7}
+    bench.upstream.calls.clear()
+    answer = (await bench.post("entities/insert", ROW | {"data": [row]})).json()
+    assert answer["code"] == 0, answer
+    assert bench.upstream.names == ["DescribeCollection", "Insert"]
+    sent = milvus_pb2.InsertRequest.FromString(bench.upstream.calls[-1][1])
+    assert {column.field_name for column in sent.fields_data} == {"id", "dense", "added"}
+
+
+async def test_refusal_of_the_same_schema_is_final(bench: Bench) -> None:
+    """What does not fit the current schema either is refused, and nothing is written."""
+    await bench.post("entities/insert", ROW)
+    bench.upstream.calls.clear()
+    answer = (await bench.post("entities/insert", ROW | {"data": [{"id": "x"}]})).json()
+    assert answer["code"] == 1804
+    assert bench.upstream.names == ["DescribeCollection"]

@@ -50,12 +50,18 @@ class Description:
         return Binding(self.schema, self.record.functions, self.revision, self.allow_outputs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    description: Description
+    binding: Binding | None
+
+
 class Bindings:
-    """The bindings of all collections of one instance, most recently used ones in memory."""
+    """What is known of the collections of one instance, most recently used ones in memory."""
 
     def __init__(self, *, max_cached: int) -> None:
         self._max_cached = max_cached
-        self._cached: OrderedDict[tuple[str, str], Binding | None] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._epoch = 0
 
     async def find(self, call: Call, *, database: str, collection: str) -> Binding | None:
@@ -76,18 +82,33 @@ class Bindings:
             CollectionNotFound: If the upstream has no such collection.
             UpstreamRejected: If the upstream will not describe it.
         """
+        return (await self._know(call, database, collection)).binding
+
+    async def describe(
+        self, call: Call, *, database: str, collection: str, anew: bool = False
+    ) -> Description:
+        """
+        Find what the upstream says of a collection; `anew` asks it although an answer is known.
+
+        Raises as `find` does.
+        """
+        if anew:
+            self._cached.pop((database, collection), None)
+        return (await self._know(call, database, collection)).description
+
+    async def _know(self, call: Call, database: str, collection: str) -> _Known:
         key = (database, collection)
         if key in self._cached:
             self._cached.move_to_end(key)
             return self._cached[key]
         epoch = self._epoch
         found = await describe(call, database=database, collection=collection)
-        binding = found.to_binding()
+        known = _Known(found, found.to_binding())
         if epoch == self._epoch:
-            self._cached[key] = binding
+            self._cached[key] = known
             while len(self._cached) > self._max_cached:
                 self._cached.popitem(last=False)
-        return binding
+        return known
 
     def forget(self) -> None:
         """Drop all that is known: something may have changed."""

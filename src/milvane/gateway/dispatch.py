@@ -7,7 +7,8 @@ from typing import Protocol
 
 from milvane.domain.callers import Caller
 from milvane.gateway.authentication import read_token
-from milvane.gateway.calls import Call, Metadata, Upstream
+from milvane.gateway.bindings import Description
+from milvane.gateway.calls import SERVICE, Call, Metadata, Upstream
 from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
 from milvane.gateway.rpcs.services import Services
 from milvane.serving.access import Authenticator
@@ -46,6 +47,26 @@ class Dispatcher:
             Unauthenticated: If they may not use the server.
         """
         return self._authenticator.check_token(read_token(metadata))
+
+    async def describe(
+        self,
+        database: str,
+        collection: str,
+        *,
+        metadata: Metadata,
+        time_left_s: Callable[[], float | None],
+        anew: bool = False,
+    ) -> Description:
+        """
+        Say what the upstream says of a collection, from memory if it is known; `anew` asks again.
+
+        Raises as `answer` does.
+        """
+        self.admit(metadata)
+        call = Call(f"{SERVICE}DescribeCollection", b"", metadata, self._upstream, time_left_s)
+        return await self._services.bindings.describe(
+            call, database=database, collection=collection, anew=anew
+        )
 
     async def answer(
         self,

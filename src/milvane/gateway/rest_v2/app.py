@@ -40,6 +40,7 @@ _ABSENT = frozenset({"missing", "string_too_short", "too_short"})
 """What pydantic calls a value that Milvus calls missing."""
 _NO_PAGE = b"404 page not found"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_MAX_PATIENCE_S = 1e6
 _ROWS_PER_PIECE = 32
 """As many rows with a vector each are written in about a millisecond."""
 
@@ -77,8 +78,7 @@ class RestApp:
             await _send(send, 404, _NO_PAGE, b"text/plain")
             return
         try:
-            answer = await self._answer(name, scope, receive)
-            content = await _render(answer)
+            content = await self._answer(name, scope, receive)
             status = 200
         except _Gone:
             return
@@ -87,7 +87,7 @@ class RestApp:
             status = 401 if refusal.code == NOT_AUTHENTICATED else 200
         await _send(send, status, content, b"application/json; charset=utf-8")
 
-    async def _answer(self, name: str, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
+    async def _answer(self, name: str, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
@@ -97,7 +97,7 @@ class RestApp:
             body = await self._read(headers, receive)
             given = _parse(_path(name), body)
             session = self._session(headers, given)
-            return await _unless_gone(PATHS[name].answer(session, given), receive)
+            return await _render(await _unless_gone(PATHS[name].answer(session, given), receive))
         except (Refusal, _Gone):
             raise
         except UpstreamStatus as error:
@@ -191,14 +191,32 @@ def _misfit(body: str, error: ValidationError) -> Refusal:
 def _time_left(given: str) -> Callable[[], float | None]:
     """Count down from what the `Request-Timeout` header says, in seconds; none without it."""
     try:
-        until = time.monotonic() + float(given)
+        patience_s = float(given)
     except ValueError:
         return lambda: None
+    if not 0 < patience_s < _MAX_PATIENCE_S:
+        return lambda: None
+    until = time.monotonic() + patience_s
     return lambda: max(0.0, until - time.monotonic())
 
 
 async def _render(answer: Answer) -> bytes:
-    """Write an answer; a long list goes piece by piece, and other calls run in between."""
+    """
+    Write an answer; a long list goes piece by piece, and other calls run in between.
+
+    Raises:
+        Refusal: If a value cannot be written.
+    """
+    try:
+        return await _write(answer)
+    except orjson.JSONEncodeError as error:
+        raise Refusal(
+            UNEXPECTED,
+            "a JSON value of the answer is nested too deeply to be written: read it over gRPC",
+        ) from error
+
+
+async def _write(answer: Answer) -> bytes:
     rows = answer["data"]
     if not isinstance(rows, list) or len(rows) <= _ROWS_PER_PIECE:
         return orjson.dumps({"code": 0, **answer}, option=_OPTIONS)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from milvane.gateway.rest_v2.failures import Refusal, bad_rows, invalid_text
 from milvane.gateway.rest_v2.values import (
@@ -24,6 +23,7 @@ from milvane.gateway.rest_v2.values import (
     read_sparse,
     read_vector_bytes,
     type_name,
+    write_json,
 )
 from milvane.gateway.translate.schemas import field_dimension
 from milvane.messages import schema_pb2
@@ -72,7 +72,7 @@ def to_columns(
         dynamic = schema_pb2.FieldData(
             field_name=DYNAMIC_FIELD, type=_DataType.JSON, is_dynamic=True
         )
-        dynamic.scalars.json_data.data.extend(orjson.dumps(extra) for extra in extras)
+        dynamic.scalars.json_data.data.extend(map(_write_extra, range(len(extras)), extras))
         columns.append(dynamic)
     return columns
 
@@ -107,6 +107,13 @@ def _extras(
             raise bad_rows(invalid_text("arrays of structs cannot be sent over REST"))
         extras.append(extra)
     return extras
+
+
+def _write_extra(number: int, extra: Row) -> bytes:
+    try:
+        return write_json(extra)
+    except Unreadable as error:
+        raise bad_rows(invalid_text(f"dynamic field, row {number}: {error}")) from error
 
 
 def _column(
@@ -201,7 +208,10 @@ def _read_vector(field: schema_pb2.FieldSchema, value: Any) -> bytes:
 
 
 def _misfit(field: schema_pb2.FieldSchema, number: int, value: Any, error: Unreadable) -> Refusal:
-    shown = str(value)
+    try:
+        shown = str(value)
+    except RecursionError:
+        shown = "a deeply nested value"
     if len(shown) > 100:
         shown = f"{shown[:100]}..."
     return bad_rows(

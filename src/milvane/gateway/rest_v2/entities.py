@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from milvane.domain.errors import Conflict, InvalidInput
+from milvane.gateway.bindings import Description
 from milvane.gateway.rest_v2 import wire
 from milvane.gateway.rest_v2.columns import to_columns
+from milvane.gateway.rest_v2.failures import Refusal
 from milvane.gateway.rest_v2.path import Answer, Path
 from milvane.gateway.rest_v2.rows import to_hits, to_ids, to_rows
 from milvane.gateway.rest_v2.searching import (
@@ -27,35 +30,63 @@ _ROWS_ON_THE_LOOP = 64
 Result = TypeVar("Result")
 
 
+async def _with_schema(
+    session: Session, collection: str, work: Callable[[Description], Awaitable[Answer]]
+) -> Answer:
+    """
+    Do what needs a collection's schema with the one that is known.
+
+    Somebody else may have changed the collection, past this gateway: what is refused is done once
+    more if the upstream describes another schema now. A refused call has written nothing.
+    """
+    known = await session.know(collection)
+    try:
+        return await work(known)
+    except (Refusal, Conflict, InvalidInput):
+        current = await session.know(collection, anew=True)
+        if (current.revision, current.schema) == (known.revision, known.schema):
+            raise
+        return await work(current)
+
+
 async def _insert(session: Session, body: wire.Rows) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    request = milvus_pb2.InsertRequest(
-        db_name=session.database,
-        collection_name=body.collection_name,
-        partition_name=body.partition_name,
-        num_rows=len(body.rows),
-    )
-    columns = await _translate(len(body.rows), lambda: to_columns(body.rows, schema, partial=False))
-    request.fields_data.extend(columns)
-    reply = await session.call("Insert", request)
-    return _written(session, reply, "insert", reply.insert_cnt)
+    async def work(known: Description) -> Answer:
+        request = milvus_pb2.InsertRequest(
+            db_name=session.database,
+            collection_name=body.collection_name,
+            partition_name=body.partition_name,
+            num_rows=len(body.rows),
+            schema_timestamp=known.revision,
+        )
+        columns = await _translate(
+            len(body.rows), lambda: to_columns(body.rows, known.schema, partial=False)
+        )
+        request.fields_data.extend(columns)
+        reply = await session.call("Insert", request)
+        return _written(session, reply, "insert", reply.insert_cnt)
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 async def _upsert(session: Session, body: wire.Upserted) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    request = milvus_pb2.UpsertRequest(
-        db_name=session.database,
-        collection_name=body.collection_name,
-        partition_name=body.partition_name,
-        num_rows=len(body.rows),
-        partial_update=body.partial_update,
-    )
-    columns = await _translate(
-        len(body.rows), lambda: to_columns(body.rows, schema, partial=body.partial_update)
-    )
-    request.fields_data.extend(columns)
-    reply = await session.call("Upsert", request)
-    return _written(session, reply, "upsert", reply.upsert_cnt)
+    async def work(known: Description) -> Answer:
+        request = milvus_pb2.UpsertRequest(
+            db_name=session.database,
+            collection_name=body.collection_name,
+            partition_name=body.partition_name,
+            num_rows=len(body.rows),
+            partial_update=body.partial_update,
+            schema_timestamp=known.revision,
+        )
+        columns = await _translate(
+            len(body.rows),
+            lambda: to_columns(body.rows, known.schema, partial=body.partial_update),
+        )
+        request.fields_data.extend(columns)
+        reply = await session.call("Upsert", request)
+        return _written(session, reply, "upsert", reply.upsert_cnt)
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 async def _translate(rows: int, translate: Callable[[], Result]) -> Result:
@@ -70,15 +101,20 @@ def _written(session: Session, reply: Any, verb: str, count: int) -> Answer:
 
 
 async def _search(session: Session, body: wire.Search) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    reply = await session.call("Search", to_search(body, schema, session.database))
-    return await _hits(session, reply, body.output_fields)
+    async def work(known: Description) -> Answer:
+        reply = await session.call("Search", to_search(body, known.schema, session.database))
+        return await _hits(session, reply, body.output_fields)
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 async def _hybrid_search(session: Session, body: wire.HybridSearch) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    reply = await session.call("HybridSearch", to_hybrid_search(body, schema, session.database))
-    return await _hits(session, reply, body.output_fields)
+    async def work(known: Description) -> Answer:
+        request = to_hybrid_search(body, known.schema, session.database)
+        reply = await session.call("HybridSearch", request)
+        return await _hits(session, reply, body.output_fields)
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 async def _hits(session: Session, reply: Any, asked_for: list[str]) -> Answer:
@@ -98,8 +134,10 @@ async def _query(session: Session, body: wire.Query) -> Answer:
 
 
 async def _get(session: Session, body: wire.Get) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    return await _rows(session, to_get(body, schema, session.database))
+    async def work(known: Description) -> Answer:
+        return await _rows(session, to_get(body, known.schema, session.database))
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 async def _rows(session: Session, request: milvus_pb2.QueryRequest) -> Answer:
@@ -113,9 +151,12 @@ async def _rows(session: Session, request: milvus_pb2.QueryRequest) -> Answer:
 
 
 async def _delete(session: Session, body: wire.Deletion) -> Answer:
-    schema = (await session.describe(body.collection_name)).schema
-    reply = await session.call("Delete", to_deletion(body, schema, session.database))
-    return {"data": {"deleteCount": reply.delete_cnt}, "cost": cost_of(reply)}
+    async def work(known: Description) -> Answer:
+        request = to_deletion(body, known.schema, session.database)
+        reply = await session.call("Delete", request)
+        return {"data": {"deleteCount": reply.delete_cnt}, "cost": cost_of(reply)}
+
+    return await _with_schema(session, body.collection_name, work)
 
 
 PATHS = MappingProxyType(

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from milvane.gateway.rest_v2.columns import DYNAMIC_FIELD
 from milvane.gateway.rest_v2.failures import Refusal, invalid, invalid_text
-from milvane.gateway.rest_v2.values import TEXT_TYPES, VECTOR_TYPES, Unreadable, read_scalar
+from milvane.gateway.rest_v2.values import (
+    TEXT_TYPES,
+    VECTOR_TYPES,
+    Unreadable,
+    read_scalar,
+    write_json,
+)
 from milvane.gateway.rest_v2.wire import Creation, FieldWire, FunctionWire, IndexWire
 from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _DataType = schema_pb2.DataType
 _QUICK_TYPES = {"": _DataType.Int64, "int64": _DataType.Int64, "varchar": _DataType.VarChar}
 _DEFAULT_METRIC = "COSINE"
+_INT32_END = 2**31
 _PROPERTY_PARAMS = {
     "ttlSeconds": "collection.ttl.seconds",
     "partitionKeyIsolation": "partitionkey.isolation",
@@ -26,7 +31,10 @@ _PROPERTY_PARAMS = {
 
 def as_text(value: Any) -> str:
     """Write a setting's value as Milvus keeps it: texts as they are, all else as JSON."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    try:
+        return value if isinstance(value, str) else write_json(value).decode()
+    except Unreadable as error:
+        raise invalid(f"a setting cannot be kept: {error}") from error
 
 
 def to_pairs(values: Mapping[str, Any]) -> list[common_pb2.KeyValuePair]:
@@ -65,9 +73,12 @@ def to_creation(body: Creation, database: str) -> milvus_pb2.CreateCollectionReq
 
 def _number(values: Mapping[str, Any], key: str, default: int) -> int:
     try:
-        return int(values.get(key, default))
-    except (TypeError, ValueError) as error:
+        number = int(values.get(key, default))
+    except (TypeError, ValueError, OverflowError) as error:
         raise invalid(f"{key} has to be a number", expected="int", actual=values[key]) from error
+    if not 0 <= number < _INT32_END:
+        raise invalid(f"{key} is out of range", expected="int32", actual=values[key])
+    return number
 
 
 def to_consistency_level(name: str) -> int:

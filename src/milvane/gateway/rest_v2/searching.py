@@ -54,6 +54,8 @@ _PLACEHOLDERS = {
 _BASE64_TYPES = frozenset(
     {_DataType.BinaryVector, _DataType.Float16Vector, _DataType.BFloat16Vector}
 )
+_MAX_LEVELS = 32
+"""Of lists in lists; protobuf reads a message of three times as many."""
 _PARAM_NAMES = {"metricType": "metric_type", "ignoreGrowing": "ignore_growing"}
 """Keys of `searchParams` that Milvus calls otherwise."""
 
@@ -251,6 +253,7 @@ def _to_template(value: Any) -> schema_pb2.TemplateValue:
     if isinstance(value, bool):
         return schema_pb2.TemplateValue(bool_val=value)
     if isinstance(value, int):
+        _check_int64([value])
         return schema_pb2.TemplateValue(int64_val=value)
     if isinstance(value, float):
         return schema_pb2.TemplateValue(float_val=value)
@@ -261,19 +264,27 @@ def _to_template(value: Any) -> schema_pb2.TemplateValue:
     raise invalid("a value of exprParams can only be a bool, a number, a text or a list of them")
 
 
-def _to_template_array(values: list[Any]) -> schema_pb2.TemplateArrayValue:
+def _check_int64(values: list[int]) -> None:
+    if any(not -(2**63) <= value < 2**63 for value in values):
+        raise invalid("an integer of exprParams is out of range", expected="int64")
+
+
+def _to_template_array(values: list[Any], levels: int = 1) -> schema_pb2.TemplateArrayValue:
+    if levels > _MAX_LEVELS:
+        raise invalid(f"lists of exprParams are nested deeper than {_MAX_LEVELS} levels")
     array = schema_pb2.TemplateArrayValue()
     sorts = {type(value) for value in values}
     if sorts <= {bool}:
         array.bool_data.data.extend(values)
     elif sorts == {int}:
+        _check_int64(values)
         array.long_data.data.extend(values)
     elif sorts <= {int, float}:
         array.double_data.data.extend(values)
     elif sorts == {str}:
         array.string_data.data.extend(values)
     elif sorts == {list}:
-        array.array_data.data.extend(_to_template_array(value) for value in values)
+        array.array_data.data.extend(_to_template_array(value, levels + 1) for value in values)
     else:
         array.json_data.data.extend(as_text(value).encode() for value in values)
     return array

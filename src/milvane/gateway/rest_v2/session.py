@@ -9,9 +9,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from milvane.gateway.bindings import Description
 from milvane.gateway.calls import DEFAULT_DATABASE, SERVICE, Metadata
 from milvane.gateway.dispatch import Dispatcher
-from milvane.gateway.errors import reply_type
+from milvane.gateway.errors import CollectionNotFound, reply_type
 from milvane.gateway.rest_v2.failures import Refusal
 from milvane.messages import common_pb2, milvus_pb2
 
@@ -59,6 +60,24 @@ class Session:
             raise Refusal(code, status.reason or f"the upstream refused with code {code}")
         return reply
 
+    async def know(self, collection: str, *, anew: bool = False) -> Description:
+        """
+        Say what is known of a collection; the upstream is asked only if nothing is, or `anew`.
+
+        Raises:
+            Refusal: If there is no such collection, in Milvus's words.
+        """
+        try:
+            return await self.dispatcher.describe(
+                self.database,
+                collection,
+                metadata=self.metadata,
+                time_left_s=self.time_left_s,
+                anew=anew,
+            )
+        except CollectionNotFound as error:
+            raise self._cannot_find(collection) from error
+
     async def describe(self, collection: str) -> Any:
         """
         Ask for a collection's description, as clients see it.
@@ -73,11 +92,12 @@ class Session:
             return await self.call("DescribeCollection", request)
         except Refusal as refusal:
             if refusal.code in _NOT_FOUND_CODES:
-                raise Refusal(
-                    100,
-                    f"can't find collection[database={self.database}][collection={collection}]",
-                ) from refusal
+                raise self._cannot_find(collection) from refusal
             raise
+
+    def _cannot_find(self, collection: str) -> Refusal:
+        where = f"[database={self.database}][collection={collection}]"
+        return Refusal(100, f"can't find collection{where}")
 
 
 def choose_database(named: str, headers: Mapping[str, str]) -> str:

@@ -87,8 +87,21 @@ def read_scalar(value: Any, data_type: int) -> Any:
     if data_type in TEXT_TYPES:
         return _read_text(value)
     if data_type == _DataType.JSON:
-        return orjson.dumps(value)
+        return write_json(value)
     raise Unreadable(f"values of type {type_name(data_type)} cannot be sent over REST")
+
+
+def write_json(value: Any) -> bytes:
+    """
+    Write what was read from JSON as JSON.
+
+    Raises:
+        Unreadable: If it is nested deeper than is written; reading goes deeper.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise Unreadable("it is nested too deeply: 250 levels are taken") from error
 
 
 def type_name(data_type: int) -> str:
@@ -133,7 +146,7 @@ def _read_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        return orjson.dumps(value).decode()
+        return write_json(value).decode()
     raise Unreadable("it is not a text")
 
 

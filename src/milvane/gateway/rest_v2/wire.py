@@ -97,7 +97,7 @@ class Compaction(CollectionBody):
 class CompactionJob(Body):
     """A compaction that was begun."""
 
-    job_id: int = Field(alias="jobID")
+    job_id: int = Field(alias="jobID", ge=-(2**63), lt=2**63)
 
 
 class FunctionWire(BaseModel):
