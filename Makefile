@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both make .venv/ themselves.
-.PHONY: demo test check format lock bench docs clean help
+.PHONY: demo test check conformance format lock bench docs clean help
 
 help:            ## Say what there is.
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | sort
@@ -17,6 +17,10 @@ check:           ## Format, lint, types and layers only.
 	@scripts/venv dev
 	@scripts/check
 
+conformance:     ## Try the heavy clients (1.2 GB, minutes) and write docs/conformance.md.
+	@scripts/venv
+	@scripts/conformance
+
 format:          ## Rewrite the sources in the project's format.
 	@.venv/bin/ruff format src tests benchmarks
 	@.venv/bin/ruff check --fix src tests benchmarks
@@ -33,4 +37,4 @@ docs:            ## Write the generated reference pages anew.
 	@.venv/bin/python scripts/docs
 
 clean:           ## Remove the environment and caches; data and weights stay.
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .venv-heavy tests/heavy/node/node_modules .mypy_cache .ruff_cache .pytest_cache dist

@@ -14,6 +14,8 @@ from postgres import PostgresServer, find_programs, running_postgres
 
 ROOT = Path(__file__).parent.parent
 
+collect_ignore = ["heavy"]  # its clients are in an environment of their own: make conformance
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvaneProcess]:
