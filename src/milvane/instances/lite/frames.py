@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
+from typing import cast
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 PART_BYTES = 64 * 1024
@@ -187,8 +188,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - sockets have such
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # as sockets have
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""

@@ -174,6 +174,9 @@ class LiteInstance:
         Raises:
             UpstreamUnavailable: If it is not ready in time.
         """
+        target = self._ready_target(unlike)
+        if target:  # as nearly always, and this is asked for each call
+            return target
         with anyio.move_on_after(timeout_s):
             while not (target := self._ready_target(unlike)):
                 if self.state is LiteState.STOPPED:
