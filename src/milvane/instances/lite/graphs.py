@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 from milvus_lite.index.faiss_hnsw import FaissHnswIndex, _l2_normalize
+from milvus_lite.search.distance import compute_distances
 
+from milvane.instances.lite.building import holds_rounded
 from milvane.instances.lite.scanning import ScanIndex
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _FEW_ROWS = 500
 """So many rows are compared sooner than a graph is asked for them."""
 _BREADTH = 64
 """Milvus Lite's `ef` where the search names none."""
+_MARGIN = 8
+"""Rows beyond those asked for whose distance is computed exactly: rounding may swap neighbours."""
 _NO_DISTANCE = 1e30
 """FAISS marks with such distances that there are no more rows."""
 
@@ -68,7 +72,7 @@ def search_index(
     if mask is not None and count <= _FEW_ROWS:
         return _compare(index.metric, vectors, queries, top_k, np.flatnonzero(mask))
     if type(index) is FaissHnswIndex:
-        found = _walk(index, queries, top_k, mask, parameters)
+        found = _walk(index, vectors, queries, top_k, mask, parameters)
     else:
         found = index.search(queries, top_k, valid_mask=mask, params=parameters)
     if np.count_nonzero(found[0] >= 0, axis=1).min(initial=top_k) < min(top_k, count):
@@ -89,26 +93,49 @@ def _compare(
 
 def _walk(
     index: FaissHnswIndex,
+    vectors: NDArray[np.float32],
     queries: NDArray[np.float32],
     top_k: int,
     mask: Mask | None,
     parameters: dict[str, Any] | None,
 ) -> Found:
-    if index.metric == "COSINE":
-        queries = _l2_normalize(queries)
+    asked = _l2_normalize(queries) if index.metric == "COSINE" else queries
+    is_rounded = holds_rounded(index)
     options: dict[str, Any] = {"efSearch": int((parameters or {}).get("ef", _BREADTH))}
     if mask is not None:
         bits = np.packbits(mask, bitorder="little")  # FAISS keeps no reference
         options["sel"] = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
     distances, rows = index._index.search(
-        np.ascontiguousarray(queries, dtype=np.float32),
-        top_k,
+        np.ascontiguousarray(asked, dtype=np.float32),
+        min(top_k + _MARGIN, len(vectors)) if is_rounded else top_k,
         params=faiss.SearchParametersHNSW(**options),  # type: ignore[attr-defined]
     )
-    missing = (rows < 0) | (distances >= _NO_DISTANCE)
+    missing = (rows < 0) | (np.abs(distances) >= _NO_DISTANCE)
+    if is_rounded:
+        rows[missing] = -1
+        return _compute(index.metric, vectors, queries, top_k, rows)
     if index.metric == "L2":
         distances = np.sqrt(np.maximum(distances, 0))
     else:
         distances = -distances if index.metric == "IP" else 1 - distances
     rows[missing], distances[missing] = -1, np.inf
     return rows, distances
+
+
+def _compute(
+    metric: str,
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    top_k: int,
+    candidates: NDArray[np.int64],
+) -> Found:
+    """Order what a graph of rounded vectors has found by the distances of the vectors."""
+    numbers = np.full((len(queries), top_k), -1, dtype=np.int64)
+    distances = np.full((len(queries), top_k), np.inf, dtype=np.float32)
+    for position, each in enumerate(candidates):
+        rows = each[each >= 0]
+        exact = compute_distances(queries[position], vectors[rows], metric)
+        order = np.lexsort((rows, exact))[:top_k]
+        numbers[position, : len(order)] = rows[order]
+        distances[position, : len(order)] = exact[order]
+    return numbers, distances

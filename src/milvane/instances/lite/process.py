@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ EXIT_ORPHANED = 74
 """The parent is gone."""
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
+_OWN_PAGES_FROM_BYTES = 1024 * 1024
 _NEVER_BYTES = str(1 << 62)
 
 
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["MILVUS_LITE_WAL_SIZE_LIMIT_BYTES"] = _NEVER_BYTES
     # Threads of one search would wait, spinning, for cores that other searches use.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _return_freed_memory()
     from milvane.instances.lite.server import serve  # imports Milvus Lite and numpy
 
     try:
@@ -70,6 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_LOCKED
     logging.shutdown()
     os._exit(0)  # threads of Milvus Lite may still build an index, which nobody waits for
+
+
+def _return_freed_memory() -> None:
+    # Segments come and go by the megabyte: what is freed goes back to the system at once, instead
+    # of into the holes of a heap. Arrow reads its variable when it is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # only the GNU library has it
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM_BYTES)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

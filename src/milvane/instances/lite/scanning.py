@@ -7,6 +7,7 @@ kept, and only the rows that win are computed exactly.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class ScanIndex:
 
     def __init__(self, vectors: NDArray[np.float32], metric: str) -> None:
         """
-        Keep a reference to the vectors, and their norms.
+        Keep a reference to the vectors; norms are computed by the first search.
 
         Args:
             vectors: Shape ``(rows, dimension)``, never changed.
@@ -38,12 +39,26 @@ class ScanIndex:
         self.metric = metric
         self.num_vectors, self.dim = vectors.shape
         self._vectors = vectors
+
+    @cached_property
+    def _middle(self) -> NDArray[np.float32]:
         # Distances between points far from the origin drown in rounding: compare from the middle.
-        self._middle = vectors.mean(axis=0) if metric == "L2" else np.zeros(1, dtype=np.float32)
-        self._compared = vectors - self._middle if metric == "L2" else vectors
-        self._squares = np.einsum("ij,ij->i", self._compared, self._compared)
+        is_from_middle = self.metric == "L2" and self.num_vectors
+        return self._vectors.mean(axis=0) if is_from_middle else np.zeros(1, dtype=np.float32)
+
+    @cached_property
+    def _compared(self) -> NDArray[np.float32]:
+        return self._vectors - self._middle if self.metric == "L2" else self._vectors
+
+    @cached_property
+    def _squares(self) -> NDArray[np.float32]:
+        squares: NDArray[np.float32] = np.einsum("ij,ij->i", self._compared, self._compared)
+        return squares
+
+    @cached_property
+    def _scales(self) -> NDArray[np.float32]:
         norms = np.sqrt(self._squares)
-        self._scales = (-1 / np.where(norms == 0, 1, norms)).astype(np.float32)
+        return (-1 / np.where(norms == 0, 1, norms)).astype(np.float32)
 
     @classmethod
     def build(cls, vectors: NDArray[np.float32], metric: str) -> ScanIndex:

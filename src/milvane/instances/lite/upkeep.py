@@ -12,35 +12,35 @@ index file appears whole or not at all.
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import faiss
 import pyarrow as pa
 from milvus_lite.constants import MAX_SEGMENT_ROWS
 from milvus_lite.engine import collection as lite
-from milvus_lite.index.factory import build_index_from_spec, load_index_from_spec
+from milvus_lite.index.factory import load_index_from_spec
 from milvus_lite.schema.types import DataType
 from milvus_lite.search import executor_indexed
 from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.snapshots import snapshot_references
 
+from milvane.instances.lite import mapping, merging
 from milvane.instances.lite.audit_ledger import note_change
+from milvane.instances.lite.building import build
 from milvane.instances.lite.checkpoint import sequence_range, sync_file
 from milvane.instances.lite.files import write_rows
+from milvane.instances.lite.live import LiveRows, update
+from milvane.instances.lite.merging import Limits, Piece, plan_step
 from milvane.instances.lite.scanning import ScanIndex
 
 if TYPE_CHECKING:
     from milvus_lite.engine.collection import Collection
     from milvus_lite.index.spec import IndexSpec
 
-_NICENESS = 10
+_SEGMENT_BYTES = 256 * 1024 * 1024
+"""Vectors of a merged segment: while it is written, they are in memory twice."""
 _SCANNED_ANYWAY = frozenset({"FLAT", "BRUTE_FORCE"})
 
 _logger = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ class Merge:
     partition: str
     obsolete: list[str]
     segments: dict[str, Segment]
-    """By path within the partition."""
+    """By path within the partition: one, or none if no row is left."""
+    graphs: dict[str, Any]
+    """By field, what is known of the first rows."""
 
 
 def prepare() -> None:
@@ -64,6 +66,7 @@ def prepare() -> None:
     when it opens a collection, which would have to be waited for.
     """
     executor_indexed.BruteForceIndex = ScanIndex
+    mapping.take_over()
     lite.Collection._bg_compact_and_index = _do_nothing
 
 
@@ -80,6 +83,8 @@ def take_over(collection: Collection, index_min_rows: int) -> None:
 
         index_min_rows: Rows of a segment from which an index is built.
     """
+    for partition, files in collection._manifest.get_all_data_files().items():
+        mapping.remove_unused(Path(collection.data_dir) / "partitions" / partition, files)
     build_as_before = collection._build_or_load_segment_index
     collection._build_or_load_segment_index = partial(attach_index, collection, build_as_before)
     collection._bg_compact_and_index = partial(tend, collection, index_min_rows)
@@ -111,72 +116,122 @@ def attach_index(collection: Collection, build_as_before: Any, segment: Any, spe
 def tend(collection: Collection, index_min_rows: int) -> None:
     """Merge what should be merged, and build the indexes that are missing."""
     try:
-        _merge_what_is_due(collection, index_min_rows)
         collection._ensure_loaded_segments_indexed()
-        # Segments that came while a graph was built are merged before the next one is.
-        while _build_one_index(collection, index_min_rows):
-            _merge_what_is_due(collection, index_min_rows)
+        while any(
+            take_step(collection, partition, index_min_rows)
+            for partition in collection.list_partitions()
+        ):
+            pass
     except Exception:
         _logger.exception("%s: merging or indexing failed; next try after a flush", collection.name)
 
 
-def _merge_what_is_due(collection: Collection, index_min_rows: int) -> None:
-    for partition in collection.list_partitions():
-        while (merge := plan_merge(collection, partition)) is not None:
-            # The old segments have their indexes: they serve until the new one has its own.
-            for segment in merge.segments.values():
-                _build_indexes(collection, segment, index_min_rows)
-            if not commit_merge(collection, merge):
-                break
+def take_step(collection: Collection, partition: str, index_min_rows: int) -> bool:
+    """
+    Do what is to be done next in a partition.
 
-
-def _build_one_index(collection: Collection, index_min_rows: int) -> bool:
-    return any(
-        _build_indexes(collection, segment, index_min_rows)
-        for segment in collection._segments_snapshot()
-    )
-
-
-def _build_indexes(collection: Collection, segment: Segment, index_min_rows: int) -> bool:
-    if segment.num_rows < index_min_rows:
+    Returns:
+        Whether something was done.
+    """
+    with collection._maintenance_lock:  # guards manifest, segments and tombstones together
+        if not collection.has_partition(partition):
+            return False
+        files = collection._manifest.get_data_files(partition)
+        cached = {path: collection._segment_cache.get((partition, path)) for path in files}
+        tombstones = collection._delta_index.frozen_copy()._map
+    segments = {path: each for path, each in cached.items() if each is not None}
+    specs = _wanted_graphs(collection)
+    if specs is None:
+        segments = {path: e for path, e in segments.items() if e.num_rows < index_min_rows}
+    step = plan_step(_pieces(segments, specs or []), _limits(collection, index_min_rows))
+    if isinstance(step, merging.Build):
+        built = [_build_index(collection, segments[step.name], spec) for spec in specs or []]
+        return any(built)
+    if step is None:
         return False
+    names = [*([step.base] if step.base else []), *step.others]
+    targets = {name: segments[name] for name in names}
+    merge = prepare_merge(collection, partition, targets, tombstones)
+    if specs is not None:
+        for segment in merge.segments.values():
+            if segment.num_rows >= index_min_rows:
+                for spec in specs:
+                    _build_index(collection, segment, spec, merge.graphs.get(spec.field_name))
+    return commit_merge(collection, merge)
+
+
+def _wanted_graphs(collection: Collection) -> list[IndexSpec] | None:
+    """List what is to be built for each segment; nothing while a graph would be in nobody's use."""
     specs = [
         each for each in tuple(collection._index_specs.values()) if _is_dense(collection, each)
     ]
-    built = [_build_index(collection, segment, spec) for spec in specs]
-    return any(built)
+    if specs and collection.load_state != "loaded":
+        return None
+    return [each for each in specs if each.index_type not in _SCANNED_ANYWAY]
 
 
-def plan_merge(collection: Collection, partition: str) -> Merge | None:
+def _pieces(segments: dict[str, Segment], specs: list[IndexSpec]) -> list[Piece]:
+    return [
+        Piece(
+            path,
+            segment.num_rows,
+            is_settled=not any(
+                isinstance(segment.indexes.get(spec.field_name), ScanIndex) for spec in specs
+            ),
+        )
+        for path, segment in sorted(segments.items(), key=lambda each: int(each[1].seqs.min()))
+    ]
+
+
+def _limits(collection: Collection, index_min_rows: int) -> Limits:
+    row_bytes = sum(
+        field.dim * 4 for field in collection.schema.fields if field.dtype == DataType.FLOAT_VECTOR
+    )
+    return Limits(index_min_rows, min(MAX_SEGMENT_ROWS, _SEGMENT_BYTES // max(1, row_bytes)))
+
+
+def prepare_merge(
+    collection: Collection,
+    partition: str,
+    targets: dict[str, Segment],
+    tombstones: dict[Any, int],
+) -> Merge:
     """
-    Write the merged rows of segments that are too many, beside those segments.
+    Write the live rows of segments beside those segments.
+
+    Args:
+        collection: Whose they are.
+
+        partition: Where they are.
+
+        targets: By path, in the order in which their rows are written.
+
+        tombstones: Key -> sequence number of its last deletion, of the moment of these segments.
 
     Returns:
-        What was written, or nothing if the segments are few.
+        What was written, and the graphs that know its first rows.
     """
-    manager = collection._compaction_mgr
     folder = Path(collection.data_dir) / "partitions" / partition
-    with collection._maintenance_lock:  # guards manifest, segments and tombstones together
-        if not collection.has_partition(partition):
-            return None
-        files = collection._manifest.get_data_files(partition)
-        cached = {path: collection._segment_cache.get((partition, path)) for path in files}
-        tombstones = collection._delta_index.frozen_copy()
-    target = manager._select_target(
-        manager._bucket_files(str(folder), files), len(files), str(folder)
-    )
-    if target is None or any(cached[path] is None for path in target):
-        return None
-    rows = pa.concat_tables([cached[path].table for path in target])
-    live = manager._filter_deleted(manager._dedup_max_seq(rows), tombstones).sort_by("_seq")
-    segments = {}
-    for start in range(0, live.num_rows, MAX_SEGMENT_ROWS):
-        part = live.slice(start, MAX_SEGMENT_ROWS)
-        names = manager._pick_unique_seq_range(str(folder), *sequence_range(part))
-        path = write_rows(part, str(folder), *names)
+    sources = list(targets.values())
+    masks = update(LiveRows(), sources, tombstones, 0).masks
+    parts = [
+        segment.table if masks[segment] is None else segment.table.filter(pa.array(masks[segment]))
+        for segment in sources
+    ]
+    rows = pa.concat_tables(parts)
+    merge = Merge(partition, list(targets), {}, {})
+    if rows.num_rows:
+        names = collection._compaction_mgr._pick_unique_seq_range(
+            str(folder), *sequence_range(rows)
+        )
+        rows = mapping.numbered(rows)
+        path = write_rows(rows, str(folder), *names)
+        mapping.write_vectors(rows, folder / path)
         sync_file(folder / path)
-        segments[path] = _load_segment(collection, partition, folder / path)
-    return Merge(partition, target, segments)
+        merge.segments[path] = _load_segment(collection, partition, folder / path)
+        if masks[sources[0]] is None:
+            merge.graphs.update(sources[0].indexes)
+    return merge
 
 
 def commit_merge(collection: Collection, merge: Merge) -> bool:
@@ -203,6 +258,8 @@ def commit_merge(collection: Collection, merge: Merge) -> bool:
     for path in merge.obsolete if is_current else merge.segments:
         if path not in snapshot_references(collection.data_dir)[0].get(merge.partition, set()):
             (folder / path).unlink(missing_ok=True)
+    if is_current:
+        mapping.remove_unused(folder, collection._manifest.get_data_files(merge.partition))
     _logger.info(
         "%s: %d segments became %d (%d rows)",
         collection.name,
@@ -267,23 +324,14 @@ def _load(collection: Collection, segment: Segment, spec: IndexSpec) -> Any:
         return None
 
 
-def _build_unhurried(spec: IndexSpec, vectors: Any) -> Any:
-    # A thread of its own, which every other goes before, since it could not become quick again.
-    def build() -> Any:
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # of this thread
-        return build_index_from_spec(spec, vectors)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="lite-index") as threads:
-        return threads.submit(build).result()
-
-
-def _build_index(collection: Collection, segment: Segment, spec: IndexSpec) -> bool:
+def _build_index(
+    collection: Collection, segment: Segment, spec: IndexSpec, base: Any = None
+) -> bool:
     present = segment.indexes.get(spec.field_name)
     if not isinstance(present, ScanIndex) or spec.index_type in _SCANNED_ANYWAY:
         return False
-    index = _build_unhurried(spec, segment.vector_data(spec.field_name)[0])
+    index = build(spec, segment.vector_data(spec.field_name)[0], base)
+    mapping.let_go_of_pages(Path(segment.file_path))
     path = _index_file(collection, segment, spec)
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".tmp")
