@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from checkpoints import install_tiny_bert
+from milvane.domain.errors import DeadlineExceeded
 from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import open_engine
 from milvane.inference.settings import InferenceSettings
@@ -119,3 +120,14 @@ async def test_components_beyond_the_width_are_zero(subject: Subject) -> None:
     large = await subject.engine.embed(ids, dimension=width + 3, lane=Lane.BULK)
     np.testing.assert_allclose(large[:, :width], exact, atol=max(subject.tolerance, 1e-6), rtol=0)
     assert not large[:, width:].any()
+
+
+async def test_request_without_time_is_refused(subject: Subject) -> None:
+    """Nothing is computed for a caller whose deadline has passed."""
+    ids = await subject.engine.tokenize(TEXTS, purpose=Purpose.DOCUMENT)
+    with pytest.raises(DeadlineExceeded):
+        await subject.engine.embed(ids, dimension=8, lane=Lane.BULK, time_left_s=0.0)
+    vectors = await subject.engine.embed(
+        ids, dimension=8, lane=Lane.BULK, tenant="somebody", time_left_s=60.0
+    )
+    assert len(vectors) == len(TEXTS)

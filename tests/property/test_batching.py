@@ -13,7 +13,10 @@ from milvane.inference.batching import (
     _PASS_COST_TOKENS,
     MAX_OVERTAKES,
     MIN_SHARE_TOKENS,
+    cannot_finish,
     choose_lane,
+    interleave,
+    is_admitted,
     pass_budget,
     plan_pass,
     retry_after_s,
@@ -178,3 +181,61 @@ def test_padding_stays_small_on_skewed_lengths() -> None:
         padded += padded_tokens([front[i] for i in chosen])
         front = [length for i, length in enumerate(front) if i not in chosen]
     assert padded / real < 1.1
+
+
+queues = st.lists(
+    st.tuples(st.lists(st.integers(1, 40), max_size=8), st.integers(0, 100)), max_size=5
+)
+
+
+@given(queues, st.integers(0, 30))
+@example([([5, 5], 0), ([5, 5], 0)], 4)
+@example([([5, 5], 10), ([5, 5, 5, 5], 0)], 6)
+@example([([9], 0), ([], 0), ([3, 3, 3, 3], 0)], 5)
+def test_fair_order_begins_with_whoever_was_served_least(
+    queues: list[tuple[list[int], int]], limit: int
+) -> None:
+    """At each place stands the oldest input left of a tenant for which least was computed."""
+    lengths, served = [own for own, _ in queues], [tokens for _, tokens in queues]
+    order = interleave(lengths, served, limit)
+    assert len(order) == min(limit, sum(map(len, lengths)))
+    tokens, next_of = list(served), [0] * len(queues)
+    for tenant, position in order:
+        assert position == next_of[tenant]
+        waiting = [i for i, own in enumerate(lengths) if next_of[i] < len(own)]
+        assert tokens[tenant] == min(tokens[i] for i in waiting)
+        tokens[tenant] += lengths[tenant][position]
+        next_of[tenant] += 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=40), st.integers(1, 100)
+)
+@example([(0, 100)], 100)  # as much as the limit is full
+@example([(0, 99)], 100)
+@example([(0, 100), (1, 49), (1, 1)], 100)  # a share is half, and has room below it
+@example([(0, 100), (1, 50), (1, 1)], 100)
+def test_lane_is_full_for_those_who_filled_it(arrivals: list[tuple[int, int]], limit: int) -> None:
+    """A tenant with less than its share is admitted; all together stay within twice the limit."""
+    waiting: dict[int, int] = {}
+    largest = 0
+    for tenant, size in arrivals:
+        tenants = len(waiting) + (tenant not in waiting)
+        own, before = waiting.get(tenant, 0), sum(waiting.values())
+        admitted = is_admitted(before, own, tenants, limit)
+        assert admitted == (before < limit or own < limit / tenants)
+        if admitted and size:
+            waiting[tenant] = own + size
+            largest = max(largest, size)
+            assert sum(waiting.values()) < 2 * limit + 4 * largest
+
+
+@given(st.integers(0, 5000), st.floats(-1, 10), st.floats(0, 5000))
+@example(100, 1.0, 50.0)  # twice the rate would just do
+@example(101, 1.0, 50.0)
+@example(1, 0.0, 0.0)
+@example(1, 1.0, 0.0)  # nothing is certain before the first pass
+def test_work_is_hopeless_only_if_certain(tokens: int, time_left_s: float, rate: float) -> None:
+    """Nothing is given up that twice the best rate would finish in time."""
+    hopeless = cannot_finish(tokens, time_left_s, rate)
+    assert hopeless == (time_left_s <= 0 or (rate > 0 and tokens > rate * 2 * time_left_s > 0))

@@ -1,36 +1,45 @@
-"""The queue in front of one runtime: lanes, cancellation, overload; batches form while it works."""
+"""The queue in front of one runtime: lanes, deadlines, overload; batches form while it works."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from milvane.domain.errors import Internal, Overloaded, ServiceError, UpstreamUnavailable
+from milvane.domain.callers import ANYONE
+from milvane.domain.errors import (
+    DeadlineExceeded,
+    Internal,
+    Overloaded,
+    ServiceError,
+    UpstreamUnavailable,
+)
 from milvane.domain.models import Lane
 from milvane.inference.batching import (
+    cannot_finish,
     choose_lane,
-    pass_budget,
-    plan_pass,
+    is_admitted,
     retry_after_s,
     round_up,
 )
+from milvane.inference.lanes import LaneQueue
 from milvane.inference.runtimes.port import Runtime
+from milvane.measures import TOKENS, Distribution
 
 LOG = logging.getLogger(__name__)
 
-FRONT_INPUTS = 256
-"""How many of the oldest inputs are looked at for one pass."""
+_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "bad allocation", "failed to allocate")
+"""How torch and OpenVINO say it; they have no error of one kind for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +52,39 @@ class QueueLimits:
 
 
 @dataclass(slots=True)
+class LaneCounts:
+    """What was asked of one lane since the start."""
+
+    requests: int = 0
+    refused_requests: int = 0
+    expired_requests: int = 0
+    """Their deadline passed before they were done, or was certain to."""
+    inputs: int = 0
+    tokens: int = 0
+    waits_s: Distribution = field(default_factory=Distribution)
+    """From a request's arrival to the beginning of its first pass."""
+    pass_times_s: Distribution = field(default_factory=Distribution)
+    pass_tokens: Distribution = field(default_factory=lambda: Distribution(TOKENS))
+    padded_tokens: int = 0
+    """Tokens computed, padding included."""
+
+
+@dataclass(slots=True)
 class Counts:
     """What has been computed since the start."""
 
     passes: int = 0
     failed_passes: int = 0
+    split_passes: int = 0
+    """Those that did not fit into the device's memory."""
     inputs: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     busy_s: float = 0.0
     refused_requests: int = 0
+    lanes: dict[Lane, LaneCounts] = field(
+        default_factory=lambda: {lane: LaneCounts() for lane in Lane}
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +92,8 @@ class _Request:
     vectors: NDArray[np.float32]
     missing: int
     done: asyncio.Future[None]
+    queued_at_s: float
+    has_begun: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +101,11 @@ class _Input:
     request: _Request
     row: int
     token_ids: NDArray[np.int32]
+
+    @property
+    def tokens(self) -> int:
+        """Its length."""
+        return len(self.token_ids)
 
 
 @dataclass(slots=True)
@@ -76,39 +115,7 @@ class _Outcome:
     results: list[NDArray[np.float32] | ServiceError]
     elapsed_s: float
     failed: bool
-
-
-@dataclass(slots=True)
-class _LaneQueue:
-    """Pending inputs of one lane, oldest first; the first of them stand in `front`."""
-
-    front: list[_Input] = field(default_factory=list)
-    rest: deque[_Input] = field(default_factory=deque)
-    tokens: int = 0
-
-    def __len__(self) -> int:
-        return len(self.front) + len(self.rest)
-
-    def add(self, inputs: Sequence[_Input]) -> None:
-        self.rest.extend(inputs)
-        self.tokens += sum(len(item.token_ids) for item in inputs)
-
-    def take(self, idle_slots: int, max_pass_tokens: int) -> list[_Input]:
-        while self.rest and len(self.front) < FRONT_INPUTS:
-            self.front.append(self.rest.popleft())
-        lengths = [len(item.token_ids) for item in self.front]
-        chosen = plan_pass(lengths, pass_budget(self.tokens, idle_slots, max_pass_tokens))
-        taken = [self.front[position] for position in chosen]
-        leaving = set(chosen)
-        self.front = [item for i, item in enumerate(self.front) if i not in leaving]
-        self.tokens -= sum(len(item.token_ids) for item in taken)
-        return taken
-
-    def drop(self, request: _Request) -> None:
-        """Forget the inputs of a request that nobody waits for any more."""
-        kept = [item for item in (*self.front, *self.rest) if item.request is not request]
-        self.front, self.rest = [], deque(kept)
-        self.tokens = sum(len(item.token_ids) for item in kept)
+    split: bool
 
 
 class Batcher:
@@ -140,10 +147,11 @@ class Batcher:
         self._runtime = runtime
         self._limits = limits
         self._clock = clock
-        self._lanes = {lane: _LaneQueue() for lane in Lane}
+        self._lanes: dict[Lane, LaneQueue[_Input]] = {lane: LaneQueue() for lane in Lane}
         self._idle_slots = runtime.concurrency
         self._overtakes = 0
         self._tokens_per_s = 0.0
+        self._fastest_tokens_per_s = 0.0
         self._open = False
         self._wakeup_is_due = False
         self._pool: ThreadPoolExecutor | None = None
@@ -181,7 +189,12 @@ class Batcher:
         return sum(len(queue) for queue in self._lanes.values())
 
     async def compute(
-        self, token_ids: Sequence[NDArray[np.int32]], *, lane: Lane
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
         Run inputs through the network, together with those of other requests.
@@ -191,41 +204,84 @@ class Batcher:
 
             lane: Who waits.
 
+            tenant: Whose work it is; in a lane, each gets an equal share of the tokens.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
+
         Returns:
             One row per input, in the order given, shape ``(inputs, width)``, not normalized.
 
         Raises:
             Overloaded: If the lane is full of other requests; nothing was computed.
 
+            DeadlineExceeded: If the time is over before all is computed, or is certain to be; what
+                had not begun is not computed.
+
             UpstreamUnavailable: If the batcher is closed or being closed.
 
             Internal: If the network fails on one of these inputs.
         """
-        queue = self._lanes[lane]
-        self._admit(queue, lane)
+        queue, loop = self._lanes[lane], asyncio.get_running_loop()
         request = _Request(
             vectors=np.empty((len(token_ids), self._runtime.width), np.float32),
             missing=len(token_ids),
-            done=asyncio.get_running_loop().create_future(),
+            done=loop.create_future(),
+            queued_at_s=self._clock(),
         )
-        if not token_ids:
+        inputs = [_Input(request, row, ids) for row, ids in enumerate(token_ids)]
+        self._admit(inputs, lane, tenant, time_left_s)
+        if not inputs:
             return request.vectors
-        queue.add([_Input(request, row, ids) for row, ids in enumerate(token_ids)])
+        queue.add(tenant, inputs)
         self._wake_up()
+        timer = None
+        if time_left_s is not None:
+            timer = loop.call_later(time_left_s, self._expire, request, lane)
         try:
             await request.done
         except asyncio.CancelledError:
-            queue.drop(request)
+            queue.drop(lambda item: item.request is request)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         return request.vectors
 
-    def _admit(self, queue: _LaneQueue, lane: Lane) -> None:
+    def _expire(self, request: _Request, lane: Lane) -> None:
+        if not request.done.done():
+            self.counts.lanes[lane].expired_requests += 1
+            request.done.set_exception(DeadlineExceeded("the deadline passed in the queue"))
+            self._lanes[lane].drop(lambda item: item.request is request)
+
+    def _admit(
+        self, inputs: Sequence[_Input], lane: Lane, tenant: str, time_left_s: float | None
+    ) -> None:
         if not self._open:
             raise UpstreamUnavailable("the embedding engine is shutting down")
+        counts, tokens = self.counts.lanes[lane], sum(item.tokens for item in inputs)
+        counts.requests += 1
+        if time_left_s is not None and cannot_finish(
+            tokens, time_left_s, self._fastest_tokens_per_s
+        ):
+            counts.expired_requests += 1
+            raise DeadlineExceeded(
+                f"{tokens} tokens cannot be embedded in the {max(time_left_s, 0):.3g} s until the "
+                "deadline: ask for less at once, or wait longer"
+            )
+        if not self._has_room(self._lanes[lane], tenant):
+            counts.refused_requests += 1
+            self.counts.refused_requests += 1
+            self._refuse(self._lanes[lane], lane)
+
+    def _has_room(self, queue: LaneQueue[_Input], tenant: str) -> bool:
+        limits, tenants = self._limits, queue.tenants_with(tenant)
+        own_inputs, own_tokens = queue.own(tenant)
+        return is_admitted(
+            queue.tokens, own_tokens, tenants, limits.max_pending_tokens
+        ) and is_admitted(len(queue), own_inputs, tenants, limits.max_pending_inputs)
+
+    def _refuse(self, queue: LaneQueue[_Input], lane: Lane) -> NoReturn:
         limits = self._limits
-        if queue.tokens < limits.max_pending_tokens and len(queue) < limits.max_pending_inputs:
-            return
-        self.counts.refused_requests += 1
         wait_s = retry_after_s(queue.tokens, limits.max_pending_tokens, self._tokens_per_s)
         raise Overloaded(
             f"{len(queue)} inputs of {queue.tokens} tokens wait already in the {lane.value} lane; "
@@ -241,15 +297,24 @@ class Batcher:
 
     def _start_passes(self) -> None:
         self._wakeup_is_due = False
-        while self._idle_slots and (inputs := self._take()):
+        while self._idle_slots and (taken := self._take()):
+            lane, inputs = taken
             self._idle_slots -= 1
+            self._begin(lane, inputs)
             running = asyncio.get_running_loop().run_in_executor(
                 self._pool, self._compute, [item.token_ids for item in inputs]
             )
             self._passes.add(running)
-            running.add_done_callback(partial(self._finish, inputs))
+            running.add_done_callback(partial(self._finish, lane, inputs))
 
-    def _take(self) -> list[_Input]:
+    def _begin(self, lane: Lane, inputs: Sequence[_Input]) -> None:
+        now_s, waits_s = self._clock(), self.counts.lanes[lane].waits_s
+        for item in inputs:
+            if not item.request.has_begun:
+                item.request.has_begun = True
+                waits_s.add(now_s - item.request.queued_at_s)
+
+    def _take(self) -> tuple[Lane, list[_Input]] | None:
         interactive, bulk = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BULK]
         lane = choose_lane(
             interactive_waits=len(interactive) > 0,
@@ -257,33 +322,35 @@ class Batcher:
             overtakes=self._overtakes,
         )
         if lane is None:
-            return []
+            return None
         overtaking = lane is Lane.INTERACTIVE and len(bulk) > 0
         self._overtakes = self._overtakes + 1 if overtaking else 0
-        return self._lanes[lane].take(self._idle_slots, self._limits.max_pass_tokens)
+        return lane, self._lanes[lane].take(self._idle_slots, self._limits.max_pass_tokens)
 
     def _compute(self, token_ids: list[NDArray[np.int32]]) -> _Outcome:
         """Run one pass in a thread of the pool; if it fails, find out on which inputs."""
-        started_s = self._clock()
+        started_s, failed, split = self._clock(), False, False
         results: list[NDArray[np.float32] | ServiceError]
         try:
             results = list(_forward(self._runtime, token_ids))
-            failed = False
         except Exception as error:  # noqa: BLE001 - a bad pass must not end the queue
             LOG.warning("A pass of %d inputs failed: %s", len(token_ids), error)
-            alone = len(token_ids) == 1
-            results = [
-                _as_failure(error) if alone else _forward_alone(self._runtime, ids)
-                for ids in token_ids
-            ]
-            failed = True
-        return _Outcome(results, self._clock() - started_s, failed)
+            failed, split = True, is_out_of_memory(error)
+            if len(token_ids) == 1:
+                results = [_as_failure(error)]
+            elif split:
+                middle = (len(token_ids) + 1) // 2
+                results = _forward_half(self._runtime, token_ids[:middle])
+                results += _forward_half(self._runtime, token_ids[middle:])
+            else:
+                results = [_forward_alone(self._runtime, ids) for ids in token_ids]
+        return _Outcome(results, self._clock() - started_s, failed, split)
 
-    def _finish(self, inputs: list[_Input], running: asyncio.Future[_Outcome]) -> None:
+    def _finish(self, lane: Lane, inputs: list[_Input], running: asyncio.Future[_Outcome]) -> None:
         self._passes.discard(running)
         self._idle_slots += 1
         outcome = running.result()
-        self._count(outcome, inputs)
+        self._count(outcome, inputs, self.counts.lanes[lane])
         for item, result in zip(inputs, outcome.results, strict=True):
             self._deliver(item, result)
         self._start_passes()
@@ -295,33 +362,39 @@ class Batcher:
         if isinstance(result, ServiceError):
             request.done.set_exception(result)
             for queue in self._lanes.values():
-                queue.drop(request)
+                queue.drop(lambda item: item.request is request)
             return
         request.vectors[item.row] = result
         request.missing -= 1
         if not request.missing:
             request.done.set_result(None)
 
-    def _count(self, outcome: _Outcome, inputs: list[_Input]) -> None:
-        lengths = [len(item.token_ids) for item in inputs]
+    def _count(self, outcome: _Outcome, inputs: list[_Input], lane: LaneCounts) -> None:
+        lengths = [item.tokens for item in inputs]
+        tokens, padded = sum(lengths), len(inputs) * round_up(max(lengths))
         counts = self.counts
         counts.passes += 1
         counts.failed_passes += outcome.failed
-        counts.inputs += len(inputs)
-        counts.tokens += sum(lengths)
-        counts.padded_tokens += len(inputs) * round_up(max(lengths))
+        counts.split_passes += outcome.split
         counts.busy_s += outcome.elapsed_s
+        for each in (counts, lane):
+            each.inputs += len(inputs)
+            each.tokens += tokens
+            each.padded_tokens += padded
+        lane.pass_times_s.add(outcome.elapsed_s)
+        lane.pass_tokens.add(tokens)
         if outcome.elapsed_s > 0:
-            rate = sum(lengths) / outcome.elapsed_s * self._runtime.concurrency
+            rate = tokens / outcome.elapsed_s * self._runtime.concurrency
+            self._fastest_tokens_per_s = max(self._fastest_tokens_per_s, rate)
             before = self._tokens_per_s or rate
             self._tokens_per_s = 0.9 * before + 0.1 * rate
 
     def _fail_pending(self, error: ServiceError) -> None:
         for queue in self._lanes.values():
-            for item in (*queue.front, *queue.rest):
+            for item in queue:
                 if not item.request.done.done():
                     item.request.done.set_exception(error)
-            queue.front, queue.rest, queue.tokens = [], deque(), 0
+            queue.drop(lambda _: True)
 
 
 def _forward(runtime: Runtime, token_ids: list[NDArray[np.int32]]) -> NDArray[np.float32]:
@@ -335,6 +408,28 @@ def _forward(runtime: Runtime, token_ids: list[NDArray[np.int32]]) -> NDArray[np
     return vectors
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Say whether a device had too little memory, in whatever words its library says so."""
+    while error is not None:
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _forward_half(
+    runtime: Runtime, token_ids: list[NDArray[np.int32]]
+) -> list[NDArray[np.float32] | ServiceError]:
+    """Run half of a pass that was too large, once; what fails again fails for good."""
+    try:
+        return list(_forward(runtime, token_ids))
+    except Exception as error:  # noqa: BLE001 - becomes the failure of these inputs' own requests
+        if not is_out_of_memory(error):
+            return [_forward_alone(runtime, ids) for ids in token_ids]
+        return [_as_failure(error) for _ in token_ids]
+
+
 def _forward_alone(runtime: Runtime, ids: NDArray[np.int32]) -> NDArray[np.float32] | ServiceError:
     try:
         return np.asarray(_forward(runtime, [ids])[0])
@@ -343,8 +438,10 @@ def _forward_alone(runtime: Runtime, ids: NDArray[np.int32]) -> NDArray[np.float
 
 
 def _as_failure(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
+    if isinstance(error, ServiceError) and not is_out_of_memory(error):
         return error
+    if is_out_of_memory(error):
+        return Overloaded("the device has too little memory for this now", retry_after_s=1.0)
     failure = Internal(f"the network failed on this input: {type(error).__name__}")
     failure.__cause__ = error
     return failure

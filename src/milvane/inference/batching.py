@@ -1,12 +1,14 @@
 """
 Which pending inputs form the next forward pass. Pure: queue, clock and device are in `batcher`.
 
-Three decisions: whose turn it is (`choose_lane`), how large the pass may be (`pass_budget`), and
-which of the oldest inputs of that lane go together (`plan_pass`).
+What is decided: who may still queue (`is_admitted`) and whose work is hopeless (`cannot_finish`),
+which lane's turn it is (`choose_lane`), in which order the tenants' inputs stand (`interleave`),
+how large the pass may be (`pass_budget`), and which of the first inputs go together (`plan_pass`).
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 from milvane.domain.models import Lane
@@ -49,6 +51,76 @@ def choose_lane(*, interactive_waits: bool, bulk_waits: bool, overtakes: int) ->
     if bulk_waits and (not interactive_waits or overtakes >= MAX_OVERTAKES):
         return Lane.BULK
     return Lane.INTERACTIVE if interactive_waits else None
+
+
+def interleave(
+    lengths: Sequence[Sequence[int]], served: Sequence[float], limit: int
+) -> list[tuple[int, int]]:
+    """
+    Put the inputs of several tenants in a fair order: the one served least so far comes first.
+
+    Args:
+        lengths: For each tenant, the tokens of its pending inputs, oldest first.
+
+        served: For each tenant, the tokens computed for it while it had to share.
+
+        limit: Inputs that are wanted.
+
+    Returns:
+        Pairs of a tenant's position and an input's position in its queue, at most `limit`. The
+        inputs of a tenant keep their order; at each place stands the input of a tenant for which
+        least was computed, counting what stands before it.
+    """
+    turns = [(served[i], i, 0) for i, own in enumerate(lengths) if own]
+    heapq.heapify(turns)
+    order: list[tuple[int, int]] = []
+    while turns and len(order) < limit:
+        tokens, tenant, position = turns[0]
+        order.append((tenant, position))
+        own = lengths[tenant]
+        if position + 1 < len(own):
+            heapq.heapreplace(turns, (tokens + own[position], tenant, position + 1))
+        else:
+            heapq.heappop(turns)
+    return order
+
+
+def is_admitted(waiting: int, own: int, tenants: int, limit: int) -> bool:
+    """
+    Say whether a tenant may queue more work in a lane.
+
+    Args:
+        waiting: What waits in the lane, in tokens or inputs.
+
+        own: The tenant's part of it.
+
+        tenants: How many have something waiting there, this one included.
+
+        limit: From which on the lane is full.
+
+    Returns:
+        Whether the lane has room, or the tenant less than its share of a full one: nobody is
+        refused for what another one sent. So at most twice the limit waits, beside requests that
+        exceed it alone.
+    """
+    return waiting < limit or own * tenants < limit
+
+
+def cannot_finish(tokens: int, time_left_s: float, fastest_tokens_per_s: float) -> bool:
+    """
+    Say whether work is certain to miss its deadline, however short the queue gets.
+
+    Args:
+        tokens: Of the request.
+
+        time_left_s: Until the caller's deadline.
+
+        fastest_tokens_per_s: The best rate that was ever measured; 0 before the first pass.
+    """
+    if time_left_s <= 0:
+        return True
+    # Twice the best: a machine that was busy with something else may be that much faster.
+    return tokens > 2 * fastest_tokens_per_s * time_left_s > 0
 
 
 def pass_budget(pending_tokens: int, idle_slots: int, max_padded_tokens: int) -> int:

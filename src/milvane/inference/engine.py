@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from milvane.domain.callers import ANYONE
 from milvane.domain.catalogue import Weights
 from milvane.domain.errors import Conflict
 from milvane.domain.models import Lane, Purpose
@@ -103,11 +104,11 @@ class Engine:
         """Components that a vector really has; larger ones are filled up with zeros."""
         return self.facts.width
 
-    async def tokenize(
     def takes_instruction(self, purpose: Purpose) -> bool:
         """Say whether an instruction changes the vectors of texts of this purpose."""
         return self._encoder.takes_instruction(purpose)
 
+    async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """
@@ -131,7 +132,13 @@ class Engine:
         return token_ids
 
     async def embed(
-        self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
         Embed tokenized texts, each as a whole whatever its length.
@@ -143,11 +150,17 @@ class Engine:
 
             lane: Who waits.
 
+            tenant: Whose work it is; those of one lane share it evenly.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
+
         Returns:
             Shape ``(texts, dimension)``, rows of length 1 in the order given.
 
         Raises:
             Overloaded: If the queue is full; nothing was computed.
+
+            DeadlineExceeded: If the time is over first, or is certain to be.
 
             UpstreamUnavailable: If the engine is being closed.
 
@@ -157,7 +170,9 @@ class Engine:
             return np.empty((0, dimension), np.float32)
         rows = len(token_ids)
         windows = await self._near(rows, partial(_cut, self._encoder, token_ids))
-        pooled = await self._batcher.compute(windows.token_ids, lane=lane)
+        pooled = await self._batcher.compute(
+            windows.token_ids, lane=lane, tenant=tenant, time_left_s=time_left_s
+        )
         return await self._near(rows, partial(self._finish, pooled, windows, dimension))
 
     def _finish(

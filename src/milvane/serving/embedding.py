@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+import time
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model, pull_name_of
 from milvane.domain.errors import (
+    DeadlineExceeded,
     DimensionNotOffered,
     EmptyInput,
     InputTooLong,
@@ -24,8 +28,11 @@ from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Pu
 from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
 from milvane.serving.caching.cache import Form, VectorCache
+from milvane.serving.callers import current_caller
 from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
+
+_T = TypeVar("_T")
 
 WEIGHED_AT_ONCE = 64
 """Texts whose terms are weighed before other requests get their turn: about two milliseconds."""
@@ -67,6 +74,8 @@ class Embedded:
     """One for each text, in the order of the request; none where none were asked for."""
     terms: TermWeigher | None = None
     """Knows the terms of `sparse`; absent where that is empty."""
+    ignored_instruction: bool = False
+    """There was an instruction, and the weights take none for this purpose."""
 
     @property
     def total_tokens(self) -> int:
@@ -74,8 +83,6 @@ class Embedded:
         return sum(self.token_counts)
 
 
-    ignored_instruction: bool = False
-    """There was an instruction, and the weights take none for this purpose."""
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A request that was found good: what remains is to compute it."""
@@ -93,6 +100,7 @@ class Prepared:
     purpose: Purpose = Purpose.DOCUMENT
     terms: TermWeigher | None = None
     """Present where sparse vectors are asked for."""
+    ignored_instruction: bool = False
     cache: VectorCache | None = None
     """Whom to ask before the engine."""
 
@@ -100,7 +108,6 @@ class Prepared:
 def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
     """
     Refuse kinds of vectors that a model does not have.
-    ignored_instruction: bool = False
 
     Raises:
         OutputNotOffered: If one is asked for.
@@ -211,9 +218,13 @@ class EmbeddingService:
             raise UpstreamUnavailable(f"the vocabulary of {weights!r} is not loaded")
         return weigher
 
-    async def embed(self, request: EmbedRequest) -> Embedded:
+    async def embed(self, request: EmbedRequest, *, time_left_s: float | None = None) -> Embedded:
         """Prepare and compute in one step; see both for what they raise."""
-        return await self.compute(await self.prepare(request))
+        begun_s = time.monotonic()
+        prepared = await self.prepare(request)
+        if time_left_s is not None:
+            time_left_s -= time.monotonic() - begun_s
+        return await self.compute(prepared, time_left_s=time_left_s)
 
     async def prepare(self, request: EmbedRequest) -> Prepared:
         """
@@ -253,22 +264,28 @@ class EmbeddingService:
             outputs=request.outputs,
             purpose=request.purpose,
             terms=terms,
+            ignored_instruction=request.instruction is not None
+            and not engine.takes_instruction(request.purpose),
             cache=None if self._served_by[model.name] in self._cache_off_for else self._cache,
         )
 
-    async def compute(self, prepared: Prepared) -> Embedded:
+    async def compute(self, prepared: Prepared, *, time_left_s: float | None = None) -> Embedded:
         """
         Embed what was prepared, each distinct text once.
 
+        Args:
+            prepared: Texts that were found good.
+
+            time_left_s: Until the caller's deadline.
+
         Raises:
             Overloaded: If the queue is full.
+            DeadlineExceeded: If the deadline passes first, or is certain to.
         """
         token_ids, inverse = prepared.token_ids, prepared.inverse
-            ignored_instruction=request.instruction is not None
-            and not engine.takes_instruction(request.purpose),
         vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
         if Output.DENSE in prepared.outputs:
-            vectors, was_kept = await _embed(prepared)
+            vectors, was_kept = await _embed(prepared, time_left_s)
         sparse = await _weigh(prepared)
         return Embedded(
             vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
@@ -279,6 +296,7 @@ class EmbeddingService:
             cached_tokens=sum(len(token_ids[place]) for place in inverse if was_kept[place]),
             sparse=[sparse[position] for position in inverse] if sparse else (),
             terms=prepared.terms,
+            ignored_instruction=prepared.ignored_instruction,
         )
 
     def _check_inputs(self, texts: Sequence[str]) -> None:
@@ -296,7 +314,6 @@ class EmbeddingService:
 def _find_too_long(
     model: Model,
     token_ids: Sequence[NDArray[np.int32]],
-            ignored_instruction=prepared.ignored_instruction,
     inverse: NDArray[np.intp],
     *,
     may_cut: bool,
@@ -315,22 +332,36 @@ def _find_too_long(
     return too_long
 
 
-async def _embed(prepared: Prepared) -> tuple[NDArray[np.float32], list[bool]]:
+async def _embed(
+    prepared: Prepared, time_left_s: float | None
+) -> tuple[NDArray[np.float32], list[bool]]:
     """Embed each distinct text, or find its vector; say which ones were found."""
     engine, token_ids, lane = prepared.engine, prepared.token_ids, prepared.lane
+    ask = partial(engine.embed, lane=lane, tenant=current_caller().tenant, time_left_s=time_left_s)
     if prepared.cache is None:
-        vectors = await engine.embed(token_ids, dimension=prepared.dimension, lane=lane)
+        vectors = await ask(token_ids, dimension=prepared.dimension)
         return vectors, [False] * len(token_ids)
 
     async def compute(positions: Sequence[int]) -> NDArray[np.float32]:
-        chosen = [token_ids[position] for position in positions]
-        return await engine.embed(chosen, dimension=engine.width, lane=lane)
+        return await ask([token_ids[position] for position in positions], dimension=engine.width)
 
     # One vector serves every dimension, and both purposes where the tokens are the same.
     keys = prepared.cache.keys_of(engine.fingerprint, (ids.data for ids in token_ids))
-    fetched = await prepared.cache.fetch(keys, compute, Form(engine.width), lane)
+    fetched = await _in_time(
+        prepared.cache.fetch(keys, compute, Form(engine.width), lane), time_left_s
+    )
     vectors = adapt(np.asarray(fetched.vectors, np.float32), prepared.dimension, None)
     return vectors, fetched.was_kept
+
+
+async def _in_time(work: Coroutine[Any, Any, _T], time_left_s: float | None) -> _T:
+    """Wait for work no longer than the caller does, also where it waits for another request."""
+    if time_left_s is None:
+        return await work
+    try:
+        return await asyncio.wait_for(work, max(time_left_s, 0))
+    except asyncio.TimeoutError as error:
+        raise DeadlineExceeded("the deadline passed before the texts were embedded") from error
 
 
 async def _weigh(prepared: Prepared) -> list[SparseVector]:

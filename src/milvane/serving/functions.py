@@ -156,12 +156,15 @@ async def compute_all(
 
     Raises:
         Overloaded: If the queue here is full.
+        DeadlineExceeded: If the deadline passes before all is embedded here.
         ProviderUnavailable: If a provider does not answer.
         ProviderRefused: If it refuses.
     """
     shared = {id(each.prepared): each.prepared for each in prepared if _is_local(each)}
     remote = [each for each in prepared if isinstance(each, RemotePrepared)]
-    jobs: list[Coroutine[Any, Any, Any]] = [embedding.compute(each) for each in shared.values()]
+    jobs: list[Coroutine[Any, Any, Any]] = [
+        embedding.compute(each, time_left_s=time_left_s) for each in shared.values()
+    ]
     jobs += [_compute_remote(providers, each, time_left_s) for each in remote]
     results = await _run_all(jobs, tell_all=tell_all)
     embedded = dict(zip(shared, results, strict=False))

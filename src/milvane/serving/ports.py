@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from milvane.domain.callers import ANYONE
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.providers import ProviderFunction
 from milvane.domain.vectors import SparseVector
@@ -31,10 +32,10 @@ class TextEngine(Protocol):
         Larger dimensions are filled up with zeros, smaller ones cut; both scaled to length 1.
         """
 
-    async def tokenize(
     def takes_instruction(self, purpose: Purpose) -> bool:
         """Say whether an instruction changes the vectors of texts of this purpose."""
 
+    async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """
@@ -55,7 +56,13 @@ class TextEngine(Protocol):
         """
 
     async def embed(
-        self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
         Embed tokenized texts, each as a whole whatever its length.
@@ -67,12 +74,17 @@ class TextEngine(Protocol):
 
             lane: Who waits.
 
+            tenant: Whose work it is; those of one lane share it evenly.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
+
         Returns:
             Shape ``(texts, dimension)``, rows of length 1 in the order given. A row does not
             depend on what else is in the request (beyond the tolerance of the precision).
 
         Raises:
             Overloaded: If the queue is full; nothing was computed.
+            DeadlineExceeded: If the time is over first, or is certain to be.
         """
 
 

@@ -8,7 +8,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.callers import Caller
+from milvane.domain.callers import ANYONE, Caller
+from milvane.domain.errors import DeadlineExceeded
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.vectors import SparseVector
 from milvane.serving.callers import current_caller
@@ -58,13 +59,13 @@ class HashingEngine:
         """Calls of `embed`, oldest first."""
         self.callers: list[Caller] = []
         """For whom each of them was."""
-
         self.tenants: list[str] = []
         """Whose each of them was said to be."""
 
     def takes_instruction(self, purpose: Purpose) -> bool:  # noqa: ARG002 - the port's signature
         """Say whether an instruction changes the vectors."""
         return self._is_told
+
     async def tokenize(
         self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
@@ -73,9 +74,23 @@ class HashingEngine:
         return [_token_ids(prompt + text) for text in texts]
 
     async def embed(
-        self, token_ids: Sequence[NDArray[np.int32]], *, dimension: int, lane: Lane
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """Embed tokenized texts; returns shape ``(texts, dimension)``, rows of length 1."""
+        """
+        Embed tokenized texts; returns shape ``(texts, dimension)``, rows of length 1.
+
+        Raises:
+            DeadlineExceeded: If no time is left.
+        """
+        if time_left_s is not None and time_left_s <= 0:
+            raise DeadlineExceeded("the deadline passed")
+        self.tenants.append(tenant)
         self.callers.append(current_caller())
         self.calls.append(EmbedCall(texts=len(token_ids), dimension=dimension, lane=lane))
         self.embedded_texts += len(token_ids)

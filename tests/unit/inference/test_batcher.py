@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from milvane.domain.errors import Internal, Overloaded, UpstreamUnavailable
+from milvane.domain.errors import (
+    DeadlineExceeded,
+    Internal,
+    Overloaded,
+    UpstreamUnavailable,
+)
 from milvane.domain.models import Lane
-from milvane.inference.batcher import Batcher, QueueLimits
+from milvane.inference.batcher import Batcher, QueueLimits, is_out_of_memory
 
 Ids = NDArray[np.int32]
 
@@ -28,7 +33,8 @@ class SteppedRuntime:
     """
     Computes sums of ids; each pass waits for a permit of the test, and says that it waits.
 
-    A pass with the id `POISON` in it fails; one that begins with a negative id gives NaN.
+    A pass with the id `POISON` in it fails; one that begins with a negative id gives NaN; one of
+    more rows than `max_rows` has too little memory.
     """
 
     name = "stepped"
@@ -36,6 +42,7 @@ class SteppedRuntime:
     threads = 1
     width = 3
     max_tokens = 512
+    max_rows = 10_000
 
     def __init__(self, concurrency: int = 1, *, permits: int = 0) -> None:
         self.concurrency = concurrency
@@ -56,6 +63,8 @@ class SteppedRuntime:
         self.started.put([int(row[0]) for row in token_ids])
         if not self._permits.acquire(timeout=PATIENCE_S):
             raise TimeoutError("the test never let this pass go on")
+        if len(token_ids) > self.max_rows:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if (token_ids == POISON).any():
             raise RuntimeError("poison")
         rows = [row[:length] for row, length in zip(token_ids, lengths, strict=True)]
@@ -81,10 +90,10 @@ def inputs(*first_ids: int, tokens: int = 4) -> list[Ids]:
 
 
 def submit(
-    batcher: Batcher, token_ids: Sequence[Ids], lane: Lane = Lane.BULK
+    batcher: Batcher, token_ids: Sequence[Ids], lane: Lane = Lane.BULK, tenant: str = "a"
 ) -> asyncio.Task[NDArray[np.float32]]:
     """Start a request."""
-    return asyncio.ensure_future(batcher.compute(token_ids, lane=lane))
+    return asyncio.ensure_future(batcher.compute(token_ids, lane=lane, tenant=tenant))
 
 
 def firsts(vectors: NDArray[np.float32]) -> list[float]:
@@ -176,7 +185,7 @@ async def test_full_lane_refuses_and_says_when_to_return(runtime: SteppedRuntime
         await asyncio.wait(accepted, timeout=0)
         assert batcher.pending_tokens == 120
         with pytest.raises(Overloaded, match="try again in") as refusal:
-            await batcher.compute(inputs(3), lane=Lane.BULK)
+            await batcher.compute(inputs(3), lane=Lane.BULK, tenant="a")
         assert 1 <= refusal.value.retry_after_s <= 60
         assert batcher.counts.refused_requests == 1
         question = submit(batcher, inputs(4), Lane.INTERACTIVE)
@@ -192,7 +201,7 @@ async def test_many_small_inputs_fill_a_lane_too(runtime: SteppedRuntime) -> Non
         accepted.append(submit(batcher, inputs(*range(2, 12), tokens=1)))
         await asyncio.wait(accepted, timeout=0)
         with pytest.raises(Overloaded):
-            await batcher.compute(inputs(3, tokens=1), lane=Lane.BULK)
+            await batcher.compute(inputs(3, tokens=1), lane=Lane.BULK, tenant="a")
         runtime.allow(9)
         await asyncio.gather(*accepted)
 
@@ -312,3 +321,130 @@ async def test_counts_tell_the_padding() -> None:
         counts = batcher.counts
         assert (counts.passes, counts.inputs, counts.tokens, counts.padded_tokens) == (1, 1, 5, 8)
         assert counts.busy_s > 0
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_tenants_of_a_lane_take_turns(runtime: SteppedRuntime, lane: Lane) -> None:
+    """Who comes later with little is not behind all that another tenant sent before."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        running = submit(batcher, inputs(99), lane)
+        await runtime.wait_for_pass()
+        many = submit(batcher, inputs(1, 2, 3, 4, tokens=64), lane, "many")
+        few = submit(batcher, inputs(11, tokens=64), lane, "few")
+        runtime.allow(6)
+        await asyncio.gather(running, many, few)
+        order = [(await runtime.wait_for_pass())[0] for _ in range(5)]
+        assert order == [1, 11, 2, 3, 4]
+
+
+async def test_tenant_that_fills_a_lane_fills_it_for_itself(runtime: SteppedRuntime) -> None:
+    """Nobody is refused for what another one sent; the one who did is."""
+    async with Batcher(runtime, TIGHT) as batcher:
+        accepted = [submit(batcher, inputs(1), tenant="many")]
+        await runtime.wait_for_pass()
+        accepted += [submit(batcher, inputs(2, tokens=60), tenant="many") for _ in range(2)]
+        await asyncio.wait(accepted, timeout=0)
+        with pytest.raises(Overloaded):
+            await batcher.compute(inputs(3), lane=Lane.BULK, tenant="many")
+        accepted.append(submit(batcher, inputs(4, tokens=49), tenant="few"))
+        await asyncio.wait(accepted, timeout=0)
+        assert batcher.pending_tokens == 169
+        accepted.append(submit(batcher, inputs(5, tokens=9), tenant="few"))
+        await asyncio.wait(accepted, timeout=0)
+        with pytest.raises(Overloaded):
+            await batcher.compute(inputs(6), lane=Lane.BULK, tenant="few")
+        runtime.allow(9)
+        await asyncio.gather(*accepted)
+
+
+async def test_work_past_its_deadline_is_not_run(runtime: SteppedRuntime) -> None:
+    """When its time is over, a request leaves the queue and fails; the others go on."""
+    async with Batcher(runtime, LIMITS) as batcher:
+        running = submit(batcher, inputs(1))
+        await runtime.wait_for_pass()
+        late = asyncio.ensure_future(
+            batcher.compute(inputs(2, 3), lane=Lane.BULK, time_left_s=0.01)
+        )
+        stays = submit(batcher, inputs(4))
+        with pytest.raises(DeadlineExceeded, match="in the queue"):
+            await late
+        assert batcher.pending_inputs == 1
+        runtime.allow(2)
+        await asyncio.gather(running, stays)
+        assert await runtime.wait_for_pass() == [4]
+        assert batcher.counts.lanes[Lane.BULK].expired_requests == 1
+
+
+async def test_work_in_time_is_not_disturbed_by_its_deadline() -> None:
+    """A request that is done before its deadline gets its vectors."""
+    async with Batcher(SteppedRuntime(permits=1), LIMITS) as batcher:
+        vectors = await batcher.compute(inputs(1), lane=Lane.BULK, time_left_s=PATIENCE_S)
+    assert firsts(vectors) == [1.0]
+
+
+async def test_hopeless_work_is_refused_at_once() -> None:
+    """What cannot be done in the time that is left is not even begun."""
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 1.0
+        return now_s
+
+    async with Batcher(SteppedRuntime(permits=9), LIMITS, clock=clock) as batcher:
+        await batcher.compute(inputs(1, tokens=40), lane=Lane.BULK, time_left_s=60)
+        for time_left_s in (0.0, -1.0, 0.4):  # 40 tokens a second were measured
+            with pytest.raises(DeadlineExceeded, match="cannot be embedded"):
+                await batcher.compute(inputs(2, tokens=40), lane=Lane.BULK, time_left_s=time_left_s)
+        await batcher.compute(inputs(3, tokens=40), lane=Lane.BULK, time_left_s=60)
+        assert batcher.counts.inputs == 2
+
+
+async def test_pass_that_does_not_fit_is_split_once() -> None:
+    """Two halves are tried where the whole has too little memory; everybody is served."""
+    runtime = SteppedRuntime(permits=99)
+    runtime.max_rows = 4
+    async with Batcher(runtime, LIMITS) as batcher:
+        requests = [submit(batcher, inputs(i)) for i in range(1, 8)]
+        assert [firsts(each) for each in await asyncio.gather(*requests)] == [
+            [float(i)] for i in range(1, 8)
+        ]
+        assert batcher.counts.split_passes == 1
+    assert [len(await runtime.wait_for_pass()) for _ in range(3)] == [7, 4, 3]
+
+
+async def test_half_that_does_not_fit_either_says_so() -> None:
+    """After one split, the caller is asked to come back; nothing is tried for ever."""
+    runtime = SteppedRuntime(permits=99)
+    runtime.max_rows = 3
+    async with Batcher(runtime, LIMITS) as batcher:
+        requests = [submit(batcher, inputs(i)) for i in range(1, 8)]
+        results = await asyncio.gather(*requests, return_exceptions=True)
+    assert [isinstance(result, Overloaded) for result in results] == [True] * 4 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("Exception: Failed to allocate 3 bytes"), True),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_lack_of_memory_is_recognised(error: Exception, is_memory: bool) -> None:
+    """Also where a runtime has wrapped it in an error of ours."""
+    wrapped = Internal("the network failed")
+    wrapped.__cause__ = error
+    assert is_out_of_memory(error) is is_out_of_memory(wrapped) is is_memory
+
+
+async def test_counts_tell_what_each_lane_did() -> None:
+    """Waiting, computing and sizes can be told by lane."""
+    async with Batcher(SteppedRuntime(permits=9), LIMITS) as batcher:
+        await batcher.compute(inputs(1, 2, tokens=5), lane=Lane.INTERACTIVE)
+        lane, other = batcher.counts.lanes[Lane.INTERACTIVE], batcher.counts.lanes[Lane.BULK]
+    assert (lane.requests, lane.inputs, lane.tokens, lane.padded_tokens) == (1, 2, 10, 16)
+    assert sum(lane.waits_s.counts) == sum(lane.pass_times_s.counts) == 1
+    assert lane.pass_tokens.total == 10
+    assert (other.requests, other.tokens, sum(other.waits_s.counts)) == (0, 0, 0)

@@ -1,10 +1,16 @@
 """The use case: what is asked is checked, embedded once, and given back in order."""
 
+from __future__ import annotations
+
+import asyncio
+
 import numpy as np
 import pytest
 
+from milvane.domain.callers import Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY, find_model
 from milvane.domain.errors import (
+    DeadlineExceeded,
     InputTooLong,
     ModelNotServed,
     OutputNotOffered,
@@ -13,6 +19,7 @@ from milvane.domain.errors import (
 from milvane.domain.models import DENSE_ONLY, SPARSE_ONLY, Output, Purpose
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
+from milvane.serving.callers import calling
 from milvane.serving.embedding import WEIGHED_AT_ONCE, EmbeddingService, EmbedRequest
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import CountingWeigher, HashingEngine
@@ -33,6 +40,21 @@ class CountedEngine(HashingEngine):
         """Tokenize and count."""
         self.tokenized_texts += len(texts)
         return await super().tokenize(texts, **how)
+
+
+class StuckEngine(HashingEngine):
+    """Embeds when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+
+    async def embed(self, token_ids, **how):
+        """Say so, wait, and embed."""
+        self.is_asked.set()
+        await self.may_go_on.wait()
+        return await super().embed(token_ids, **how)
 
 
 def service_of(engine: HashingEngine, **settings: bool) -> EmbeddingService:
@@ -129,6 +151,16 @@ async def test_purpose_and_instruction_reach_the_tokens() -> None:
     assert len({bytes(each.token_ids[0]) for each in prepared}) == len(requests)
 
 
+@pytest.mark.parametrize(
+    ("is_told", "instruction"), [(True, "find"), (False, "find"), (False, None)]
+)
+async def test_ignored_instruction_is_told(is_told: bool, instruction: str | None) -> None:
+    """Who gives an instruction that changes nothing learns that it did not."""
+    service = service_of(HashingEngine(is_told=is_told))
+    embedded = await service.embed(EmbedRequest(MODEL, ["a"], instruction=instruction))
+    assert embedded.ignored_instruction == (instruction is not None and not is_told)
+
+
 async def test_many_texts_keep_their_order() -> None:
     """The terms of each text are its own, beyond any chunk of the work."""
     texts = [f"t{number}" for number in range(WEIGHED_AT_ONCE + 3)]
@@ -151,16 +183,6 @@ async def test_a_cut_holds_for_both_kinds_and_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-@pytest.mark.parametrize(
-    ("is_told", "instruction"), [(True, "find"), (False, "find"), (False, None)]
-)
-async def test_ignored_instruction_is_told(is_told: bool, instruction: str | None) -> None:
-    """Who gives an instruction that changes nothing learns that it did not."""
-    service = service_of(HashingEngine(is_told=is_told))
-    embedded = await service.embed(EmbedRequest(MODEL, ["a"], instruction=instruction))
-    assert embedded.ignored_instruction == (instruction is not None and not is_told)
-
-
     ("model", "outputs"),
     [("text-embedding-v2", SPARSE_ONLY), ("ops-text-sparse-embedding-001", DENSE_ONLY)],
 )
@@ -197,3 +219,28 @@ def test_multimodal_model_points_to_open_weights() -> None:
     service = service_of(HashingEngine())
     with pytest.raises(ModelNotServed, match="milvane models pull qwen3-vl-embedding`"):
         service.engine_of(find_model("multimodal-embedding-v1"))
+
+
+@pytest.mark.parametrize("cache", [None, VectorCache(CacheSettings())])
+async def test_tenant_and_deadline_reach_the_engine(cache: VectorCache | None) -> None:
+    """The queue knows whose work it is; without time, nothing is computed."""
+    engine = HashingEngine()
+    service = EmbeddingService({WEIGHTS: engine}, ServingSettings(), cache=cache)
+    with calling(Caller(name="x", tenant="t")):
+        await service.embed(EmbedRequest(MODEL, ["a"]), time_left_s=60.0)
+        with pytest.raises(DeadlineExceeded):
+            await service.embed(EmbedRequest(MODEL, ["b"]), time_left_s=0.0)
+    assert (engine.tenants, engine.embedded_texts) == (["t"], 1)
+
+
+async def test_deadline_holds_while_another_request_computes() -> None:
+    """Who waits for a vector that another request computes waits no longer than its deadline."""
+    cache = VectorCache(CacheSettings())
+    engine = StuckEngine()
+    service = EmbeddingService({WEIGHTS: engine}, ServingSettings(), cache=cache)
+    stuck = asyncio.ensure_future(service.embed(EmbedRequest(MODEL, ["a"])))
+    await engine.is_asked.wait()
+    with pytest.raises(DeadlineExceeded):
+        await service.embed(EmbedRequest(MODEL, ["a"]), time_left_s=0.01)
+    engine.may_go_on.set()
+    assert (await stuck).vectors.shape == (1, 1024)

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.domain.errors import InvalidInput, ProviderRefused, ProviderUnavailable
+from milvane.domain.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from milvane.domain.models import SPARSE_ONLY, Output, Purpose
 from milvane.domain.providers import ProviderFunction, VectorField
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
@@ -85,6 +90,15 @@ async def test_failure_of_one_function_ends_the_others(here: EmbeddingService) -
     with pytest.raises(ProviderRefused):
         await compute_all(here, elsewhere, texts)
     assert elsewhere.cancelled
+
+
+async def test_deadline_reaches_the_engine(here: EmbeddingService) -> None:
+    """Nothing is embedded here for a caller whose time is over."""
+    local = LocalPrepared(await here.prepare(dense("a")))
+    with pytest.raises(DeadlineExceeded):
+        await compute_all(here, Elsewhere(), [local], time_left_s=0.0)
+    (embedded,) = await compute_all(here, Elsewhere(), [local], time_left_s=60.0)
+    assert embedded.vectors.shape == (1, 1024)
 
 
 async def test_server_without_providers_calls_nobody() -> None:

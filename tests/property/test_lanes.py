@@ -1,0 +1,136 @@
+"""Fairness between tenants, whatever they send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from milvane.inference.batching import round_up
+from milvane.inference.lanes import FRONT_INPUTS, LaneQueue
+
+PASS_TOKENS = 64
+LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Item:
+    """An input that can be told apart."""
+
+    tenant: str
+    number: int
+    tokens: int
+
+
+def fill(queue: LaneQueue[Item], tenant: str, lengths: list[int], start: int = 0) -> list[Item]:
+    """Let a tenant send inputs."""
+    items = [Item(tenant, start + i, tokens) for i, tokens in enumerate(lengths)]
+    queue.add(tenant, items)
+    return items
+
+
+lengths = st.lists(st.integers(1, LONGEST), min_size=1, max_size=30)
+tenants = st.dictionaries(st.sampled_from("abcd"), lengths, min_size=1)
+
+
+@given(tenants)
+@example({"a": [1] * (FRONT_INPUTS + 5)})
+@example({"a": [60, 1, 60], "b": [1] * 30})
+def test_everything_is_taken_once(sent: dict[str, list[int]]) -> None:
+    """Each input runs in one pass, no pass is empty, and what waits is counted right."""
+    queue: LaneQueue[Item] = LaneQueue()
+    waiting = {item for name, own in sent.items() for item in fill(queue, name, own)}
+    while waiting:
+        assert len(queue) == len(waiting) == len(list(queue))
+        assert queue.tokens == sum(item.tokens for item in waiting)
+        for name in sent:
+            own = [item.tokens for item in waiting if item.tenant == name]
+            assert queue.own(name) == (len(own), sum(own))
+            others = {item.tenant for item in waiting} - {name}
+            assert queue.tenants_with(name) == len(others) + 1
+        taken = queue.take(1, PASS_TOKENS)
+        assert taken
+        assert len(set(taken)) == len(taken)
+        assert waiting >= set(taken)
+        waiting -= set(taken)
+    assert (len(queue), queue.tokens, queue.take(1, PASS_TOKENS)) == (0, 0, [])
+
+
+@given(lengths, st.integers(1, LONGEST), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+@example([1] * 30, 60, 5)
+@example([60] * 30, 1, 0)
+def test_no_tenant_starves(theirs: list[int], mine: int, head_start: int) -> None:
+    """
+    However much others keep sending, a tenant's input runs within two passes of its arrival.
+
+    The first of them may belong to a tenant that is served as little.
+    """
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "many", theirs * 10)
+    for _ in range(head_start):
+        queue.take(1, PASS_TOKENS)
+        fill(queue, "many", theirs)
+    (item,) = fill(queue, "few", [mine])
+    taken = [*queue.take(1, PASS_TOKENS), *queue.take(1, PASS_TOKENS)]
+    assert item in taken
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(1, LONGEST), min_size=2))
+@settings(max_examples=50, deadline=None)
+@example({"a": 1, "b": LONGEST})
+@example({"a": LONGEST, "b": LONGEST - 1, "c": 1})
+def test_tenants_who_always_wait_get_the_same(sizes: dict[str, int]) -> None:
+    """Tokens computed for any two of them never differ by more than two passes hold."""
+    queue: LaneQueue[Item] = LaneQueue()
+    done = dict.fromkeys(sizes, 0)
+    for name, size in sizes.items():
+        fill(queue, name, [size] * 2000)
+    for _ in range(40):
+        for item in queue.take(1, PASS_TOKENS):
+            done[item.tenant] += item.tokens
+        assert max(done.values()) - min(done.values()) <= 2 * max(PASS_TOKENS, round_up(LONGEST))
+
+
+@given(st.integers(1, 200))
+@settings(max_examples=20, deadline=None)
+@example(200)
+def test_having_been_alone_is_not_held_against_anybody(passes: int) -> None:
+    """After a tenant was served alone for long, one that comes gets its half, not everything."""
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "alone", [64] * (passes + 20))
+    for _ in range(passes):
+        queue.take(1, PASS_TOKENS)
+    fill(queue, "late", [64] * 20)
+    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    assert taken.count("alone") == taken.count("late") == 5
+
+
+def test_having_been_idle_is_not_saved_up() -> None:
+    """Who pauses and comes back gets its half from then on, not what it left out before."""
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "steady", [64] * 100)
+    fill(queue, "pausing", [64])
+    for _ in range(41):
+        queue.take(1, PASS_TOKENS)
+    fill(queue, "pausing", [64] * 20)
+    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    assert taken.count("steady") == taken.count("pausing") == 5
+
+
+@given(tenants, st.sets(st.integers(0, 29)))
+@example({"a": [1]}, {0})
+def test_dropped_inputs_are_forgotten(sent: dict[str, list[int]], unwanted: set[int]) -> None:
+    """What nobody waits for is neither counted nor taken, and the rest keeps its order."""
+    queue: LaneQueue[Item] = LaneQueue()
+    kept = {
+        name: [item for item in fill(queue, name, own) if item.number not in unwanted]
+        for name, own in sent.items()
+    }
+    queue.drop(lambda item: item.number in unwanted)
+    for name, own in kept.items():
+        assert [item for item in queue if item.tenant == name] == own
+        assert queue.own(name) == (len(own), sum(item.tokens for item in own))
+    assert queue.tokens == sum(item.tokens for own in kept.values() for item in own)
+    assert queue.tenants_with("nobody") == 1 + sum(bool(own) for own in kept.values())
