@@ -31,6 +31,7 @@ from milvane.apis.background import Background
 from milvane.apis.dashscope.tasks_lines import TextLines
 from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
+from milvane.apis.metrics import Measured
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
 from milvane.domain.errors import Conflict, NotFound
@@ -130,6 +131,11 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             cache=cache,
             cache_off_for=settings.cache.off_for,
         )
+        measured = Measured(
+            engines=engines,
+            models=embedding.counts,
+            cache=cache,
+        )
         vocabulary = await asyncio.to_thread(_token_texts, settings)
         workshop = await _open_workshop(parts, embedding, settings, vocabulary)
         worker = JobWorker(workshop)
@@ -140,6 +146,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             background=_background(workshop, worker, settings),
             authenticator=authenticator,
             vocabulary=vocabulary,
+            measured=measured,
         )
         # The probes answer from here on: alive, and not ready yet.
         http = await doors.enter_async_context(_http_port(app, settings))
@@ -163,8 +170,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
                 bindings=Bindings(max_cached=settings.gateway.max_cached_collections),
                 next_revision=next_revision,
                 providers=_behind_cache(providers, cache, settings),
+                compat=settings.gateway.compat,
             )
-            dispatcher = Dispatcher(upstream, services, authenticator)
+            dispatcher = Dispatcher(upstream, services, authenticator, measured.operations)
             door = await doors.enter_async_context(_milvus_port(dispatcher, instance, settings))
             ports[instance.name] = door.port
         await parts.enter_async_context(worker)

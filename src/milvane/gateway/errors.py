@@ -19,6 +19,7 @@ from milvane.domain.errors import (
     Conflict,
     ErrorKind,
     NotFound,
+    ProviderRefused,
     ProviderUnavailable,
     ServiceError,
 )
@@ -99,13 +100,23 @@ def to_status(error: ServiceError, compat: Compat = "2.6") -> common_pb2.Status:
     row = TABLES[compat][error.kind]
     if compat == "3.0" and isinstance(error, ProviderUnavailable):
         row = _NOT_NOW
+    reason = _worded(error, compat)
     return common_pb2.Status(
         error_code=row.legacy_code,
         code=row.code,
-        reason=error.message,
-        detail=error.message,
+        reason=reason,
+        detail=reason,
         retriable=error.retryable,
     )
+
+
+def _worded(error: ServiceError, compat: Compat) -> str:
+    """Word a failure: Milvus 3.0 says at the end of what kind it is."""
+    if compat == "3.0" and error.kind is ErrorKind.INVALID_INPUT:
+        return f"{error.message}: invalid parameter"
+    if compat == "3.0" and isinstance(error, ProviderRefused) and not error.retryable:
+        return f"{error.message}: function execution failed"
+    return error.message
 
 
 def to_reply(method: str, error: ServiceError, compat: Compat = "2.6") -> bytes | None:
@@ -128,9 +139,10 @@ def to_reply(method: str, error: ServiceError, compat: Compat = "2.6") -> bytes 
     status = to_status(error, compat)
     if found is common_pb2.Status:
         return status.SerializeToString()
-    if "status" not in found.DESCRIPTOR.fields_by_name:
-        return None
-    return found(status=status).SerializeToString()
+    for name in ("status", "alter_status"):
+        if name in found.DESCRIPTOR.fields_by_name:
+            return bytes(found(**{name: status}).SerializeToString())
+    return None
 
 
 def reply_type(method: str) -> Any:

@@ -17,6 +17,7 @@ REWRITTEN: Mapping[str, Rewriter] = MappingProxyType(
         "DescribeCollection": collections.describe_collection,
         "BatchDescribeCollection": collections.batch_describe_collection,
         "AlterCollection": collections.alter_collection,
+        "AlterCollectionSchema": functions.alter_collection_schema,
         "AddCollectionFunction": functions.add_collection_function,
         "AlterCollectionFunction": functions.alter_collection_function,
         "DropCollectionFunction": functions.drop_collection_function,

@@ -26,7 +26,7 @@ async def create_collection(call: Call, services: Services) -> bytes:
     if not has_embedding_functions(schema):
         return await call.forward()
     skips_check = skips_runtime_check(request.properties)
-    functions = read_functions(schema, services.providers)
+    functions = read_functions(schema, services.providers, compat=services.compat)
     for function in functions:
         if not skips_check:
             await check_runs(services, function, time_left_s=call.time_left_s())

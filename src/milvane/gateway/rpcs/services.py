@@ -9,6 +9,7 @@ from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Lane, Output, Purpose
 from milvane.domain.providers import VectorKind
 from milvane.gateway.bindings import Bindings
+from milvane.gateway.settings import Compat
 from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.gateway.translate.schemas import failing_check
 from milvane.serving.embedding import EmbeddingService, EmbedRequest, Prepared
@@ -38,6 +39,8 @@ class Services:
     """Makes a schema revision that no earlier schema of the same name has had."""
     providers: RemoteProviders = field(default_factory=NoProviders)
     """Whom functions may name beside this service itself."""
+    compat: Compat = "2.6"
+    """Which version of Milvus the rules and the wording are of."""
 
 
 async def prepare_rows(services: Services, columns: Sequence[FunctionTexts]) -> list[PreparedTexts]:

@@ -187,15 +187,17 @@ def to_message(
     function: EmbeddingFunction, field_ids: Mapping[str, int]
 ) -> schema_pb2.FunctionSchema:
     """Write a function as clients see it in a description, with its ids."""
+    inputs, outputs = [function.input_field], [function.output_field]
     message = schema_pb2.FunctionSchema(
         id=function.id,
         name=function.name,
         description=function.description,
         type=function.type,
-        input_field_names=[function.input_field],
-        output_field_names=[function.output_field],
-        input_field_ids=[field_ids[function.input_field]],
-        output_field_ids=[field_ids[function.output_field]],
+        input_field_names=inputs,
+        output_field_names=outputs,
+        # A field that is gone has no id; the function is shown all the same, to be dropped.
+        input_field_ids=[field_ids[name] for name in inputs if name in field_ids],
+        output_field_ids=[field_ids[name] for name in outputs if name in field_ids],
     )
     for key, value in function.params:
         message.params.add(key=key, value=value)

@@ -13,6 +13,7 @@ from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Model, ModelName, Output
 from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
 from milvane.domain.secrecy import find_raw_secret
+from milvane.gateway.settings import Compat
 from milvane.gateway.translate.functions import PROVIDER
 from milvane.serving.ports import RemoteProviders
 
@@ -20,7 +21,13 @@ OUTPUT_PARAM = "output_type"
 """Which vectors a model here makes: `dense`, the default, or `sparse`."""
 
 
-def resolve_model(params: Mapping[str, str], field: VectorField, providers: RemoteProviders) -> str:
+def resolve_model(
+    params: Mapping[str, str],
+    field: VectorField,
+    providers: RemoteProviders,
+    *,
+    compat: Compat = "2.6",
+) -> str:
     """
     Find the model that a function's parameters name, and check that it can fill the field.
 
@@ -31,6 +38,8 @@ def resolve_model(params: Mapping[str, str], field: VectorField, providers: Remo
 
         providers: Whom functions may name beside this service itself.
 
+        compat: Which version of Milvus the wording is of.
+
     Returns:
         The model's name; empty where the provider needs none.
 
@@ -40,7 +49,7 @@ def resolve_model(params: Mapping[str, str], field: VectorField, providers: Remo
     provider = _provider(params, providers)
     _refuse_raw_secrets(params)
     if provider == PROVIDER:
-        return _resolve_here(params, field)
+        return _resolve_here(params, field, compat)
     if field.kind is VectorKind.SPARSE or "sparse" in params.get(OUTPUT_PARAM, "").lower():
         raise InvalidInput(
             f"the provider [{provider}] has no sparse vectors, only [{PROVIDER}] has: "
@@ -50,7 +59,7 @@ def resolve_model(params: Mapping[str, str], field: VectorField, providers: Remo
     return params.get("model_name", "")
 
 
-def _resolve_here(params: Mapping[str, str], field: VectorField) -> str:
+def _resolve_here(params: Mapping[str, str], field: VectorField, compat: Compat) -> str:
     """Find one of this service's own models."""
     made = _made_here(params)
     if made is not field.kind:
@@ -60,7 +69,7 @@ def _resolve_here(params: Mapping[str, str], field: VectorField) -> str:
     if made is VectorKind.SPARSE:
         _check_sparse(model, requested)
     else:
-        _check_dimension(model, requested, field)
+        _check_dimension(model, requested, field, compat)
     return model.name
 
 
@@ -94,12 +103,15 @@ def _check_sparse(model: Model, requested: int | None) -> None:
         raise InvalidInput('sparse vectors have no dimension: leave the parameter "dim" out')
 
 
-def _check_dimension(model: Model, requested: int | None, field: VectorField) -> None:
+def _check_dimension(
+    model: Model, requested: int | None, field: VectorField, compat: Compat
+) -> None:
     wanted = field.dimension
     if requested is not None and requested != wanted:
+        start, end = ("Function", ".") if compat == "2.6" else ("function", "")
         raise InvalidInput(
-            f"Function output field:[{field.name}]'s dimension [{wanted}] does not match the "
-            f"dimension [{requested}] provided in Function params."
+            f"{start} output field:[{field.name}]'s dimension [{wanted}] does not match the "
+            f"dimension [{requested}] provided in Function params{end}"
         )
     if requested is not None and requested not in model.dimensions:
         raise InvalidInput(

@@ -60,6 +60,7 @@ def plan_embedding(
         request.partial_update or len(request.field_ops) > 0
     )
     columns = _columns_by_name(request.fields_data)
+    _check_bound(schema, functions)
     pending = [
         function
         for function in functions
@@ -70,6 +71,20 @@ def plan_embedding(
         is_upsert = isinstance(request, milvus_pb2.UpsertRequest)
         _check_complete(schema, columns, is_upsert=is_upsert)
     return _all_texts(pending, columns)
+
+
+def _check_bound(
+    schema: schema_pb2.CollectionSchema, functions: Sequence[EmbeddingFunction]
+) -> None:
+    """Refuse rows of a collection that lost a field of a function behind the gateway's back."""
+    names = {field.name for field in schema.fields}
+    for function in functions:
+        if not {function.input_field, function.output_field} <= names:
+            side = "outputs" if function.input_field in names else "inputs"
+            raise InvalidInput(
+                f"the collection [{schema.name}]'s information is wrong, function "
+                f"[{function.name}]'s {side} does not match the schema: drop the function"
+            )
 
 
 def _columns_by_name(

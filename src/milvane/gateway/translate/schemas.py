@@ -20,6 +20,7 @@ from milvane.domain.errors import (
     ServiceError,
 )
 from milvane.domain.providers import VectorField, VectorKind
+from milvane.gateway.settings import Compat
 from milvane.gateway.translate.functions import (
     FIRST_ID,
     PROPERTY_KEY,
@@ -58,7 +59,10 @@ def has_embedding_functions(schema: schema_pb2.CollectionSchema) -> bool:
 
 
 def read_functions(
-    schema: schema_pb2.CollectionSchema, providers: RemoteProviders = _NOBODY
+    schema: schema_pb2.CollectionSchema,
+    providers: RemoteProviders = _NOBODY,
+    *,
+    compat: Compat = "2.6",
 ) -> tuple[EmbeddingFunction, ...]:
     """
     Check all functions of a new schema and return the embedding functions.
@@ -67,6 +71,8 @@ def read_functions(
         schema: As the client sent it.
 
         providers: Whom functions may name beside this service itself.
+
+        compat: Which version of Milvus the rules and the wording are of.
 
     Raises:
         InvalidInput: With Milvus's own message for the first rule that is broken.
@@ -80,8 +86,10 @@ def read_functions(
     taken: set[str] = set()
     for function in schema.functions:
         _check_fields(function, fields, taken)
+    if compat == "3.0":
+        _check_no_cascade(schema.functions)
     return tuple(
-        _bind(position, function, fields, providers)
+        _bind(position, function, fields, providers, compat)
         for position, function in enumerate(schema.functions)
         if is_embedding(function)
     )
@@ -129,6 +137,17 @@ def _check_unique_names(functions: Iterable[schema_pb2.FunctionSchema]) -> None:
     for name, uses in Counter(function.name for function in functions).items():
         if uses > 1:
             raise InvalidInput(f"duplicate function name: {name}")
+
+
+def _check_no_cascade(functions: Sequence[schema_pb2.FunctionSchema]) -> None:
+    outputs = {name for function in functions for name in function.output_field_names}
+    for function in functions:
+        for name in function.input_field_names:
+            if name in outputs:
+                raise InvalidInput(
+                    f"function {function.name} input field {name} is the output of another "
+                    "function; function cascade is not supported"
+                )
 
 
 def _check_fields(
@@ -202,12 +221,13 @@ def _bind(
     function: schema_pb2.FunctionSchema,
     fields: dict[str, schema_pb2.FieldSchema],
     providers: RemoteProviders,
+    compat: Compat,
 ) -> EmbeddingFunction:
     output = fields[function.output_field_names[0]]
     params = tuple((pair.key, pair.value) for pair in function.params)
     field = VectorField(output.name, field_dimension(output), _KINDS[output.data_type])
     with failing_check(function.name):
-        model = resolve_model(lowered(params), field, providers)
+        model = resolve_model(lowered(params), field, providers, compat=compat)
     return EmbeddingFunction(
         position=position,
         name=function.name,
