@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from milvane.cli.models import pull_default_weights
 from milvane.settings import Settings
 
 _INTERRUPTED = 130
+_FILES = 65536
 
 
 def serve_until_stopped(settings: Settings) -> int:
@@ -26,8 +28,18 @@ def serve_until_stopped(settings: Settings) -> int:
     """
     logs.configure(settings.server.log_level)
     pull_default_weights(settings)
+    _allow_files()
     asyncio.run(_serve(settings))
     return 0
+
+
+def _allow_files() -> None:
+    """Raise the number of open files as far as this user may: 1,024 are some 250 clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # a system with another limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings) -> None:

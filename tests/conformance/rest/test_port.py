@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 from pathlib import Path
@@ -25,6 +26,12 @@ def test_both_protocols_share_the_port(server: MilvaneProcess, post: Post, name:
     found = post("entities/search", collectionName=name, data=["pet"], annsField="dense", limit=1)
     assert found["data"][0]["id"] == 1
     client.close()
+
+
+def test_server_may_open_as_many_files_as_its_user_may(server: MilvaneProcess) -> None:
+    """A shell's low limit does not limit the connections."""
+    soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard or soft >= 65536
 
 
 def test_port_may_be_grpc_alone(tmp_path: Path) -> None:
