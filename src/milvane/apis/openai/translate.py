@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pybase64
 from numpy.typing import NDArray
+from pybase64 import b64encode
 from pydantic import ValidationError
 
 from milvane.apis.openai.errors import ALGORITHM, NotOffered
@@ -21,8 +21,8 @@ from milvane.serving.embedding import Embedded, EmbedRequest
 INTERACTIVE_INPUTS = 8
 """A person who waits asks for a few vectors; a program that loads asks for many."""
 
-VALUES_PER_PIECE = {"float": 32_768, "base64": 524_288}
-"""How many numbers turn into bytes in about a millisecond."""
+VALUES_PER_PIECE = {"float": 32_768, "base64": 65_536}
+"""How many numbers turn into bytes at once: a millisecond of JSON, a tenth of that of base64."""
 
 
 def parse_embeddings(content: bytes, *, max_inputs: int) -> EmbeddingsBody:
@@ -112,7 +112,9 @@ def render_embeddings(
     yield b'{"object":"list","data":['
     for first in range(0, count, rows_per_piece):
         rows = vectors[first : first + rows_per_piece]
-        yield (b"," if first else b"") + _render_rows(rows, first=first, encoding=encoding)
+        if first:
+            yield b","
+        yield from _render_rows(rows, first=first, encoding=encoding)
     yield b"]," + orjson.dumps(_rest_of_answer(embedded, body, request_id))[1:]
 
 
@@ -131,18 +133,33 @@ def model_card(model: Model) -> ModelCard:
     )
 
 
-def _render_rows(rows: NDArray[np.float32], *, first: int, encoding: str) -> bytes:
+def _render_rows(rows: NDArray[np.float32], *, first: int, encoding: str) -> Iterator[bytes]:
     if encoding == "base64":
-        return b",".join(
-            # base64 has nothing to escape, so the JSON is put together by hand: half the time.
-            b'{"object":"embedding","index":%d,"embedding":"%b"}' % (index, pybase64.b64encode(row))
-            for index, row in enumerate(rows, start=first)
-        )
+        yield _render_base64(rows, first=first)
+        return
     items = [
         {"object": "embedding", "index": index, "embedding": row}
         for index, row in enumerate(rows, start=first)
     ]
-    return orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    yield orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def _render_base64(rows: NDArray[np.float32], *, first: int) -> bytes:
+    """Put the JSON together by hand, as base64 has nothing to escape; encode all rows in one go."""
+    raw = rows.view(np.uint8)
+    lacking = -raw.shape[1] % 3  # three bytes become four letters: rows must not run together
+    text = memoryview(b64encode(np.pad(raw, ((0, 0), (0, lacking))).data))
+    letters = len(text) // len(rows)
+    end = b"=" * lacking + b'"}'
+    parts: list[bytes | memoryview] = []
+    for row in range(len(rows)):
+        comma = b"," if row else b""
+        parts += [
+            b'%b{"object":"embedding","index":%d,"embedding":"' % (comma, first + row),
+            text[row * letters : (row + 1) * letters - lacking],
+            end,
+        ]
+    return b"".join(parts)
 
 
 def _rest_of_answer(embedded: Embedded, body: EmbeddingsBody, request_id: str) -> dict[str, Any]:
