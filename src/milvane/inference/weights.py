@@ -54,7 +54,7 @@ def default_folder(environment: Mapping[str, str], home: Path) -> Path:
 
 def folder_of(weights: Packaged, weights_dir: Path) -> Path:
     """Say where a set lives, whether it is there or not."""
-    return weights_dir / f"{weights.name}-{weights.version}"
+    return weights_dir / (weights.folder or f"{weights.name}-{weights.version}")
 
 
 def is_present(weights: Packaged, weights_dir: Path) -> bool:
@@ -113,6 +113,18 @@ def write_stamp(weights: Packaged, folder: Path) -> None:
         (folder / STAMP_NAME).write_text(stamp.model_dump_json(indent=2), encoding="utf-8")
     except OSError as error:
         LOG.debug("No stamp in %s, files are hashed at each start: %s", folder, error)
+
+
+def known_hash(folder: Path, name: str) -> str | None:
+    """Say a file's sha256 if it is as it was when it was last hashed."""
+    stamp = _read_stamp(folder)
+    seen = stamp.files.get(name) if stamp else None
+    try:
+        status = (folder / name).stat()
+    except OSError:
+        return None
+    is_same = seen and (seen.size_bytes, seen.modified_ns) == (status.st_size, status.st_mtime_ns)
+    return seen.sha256 if seen and is_same else None
 
 
 def _seen(path: Path, file: WeightsFile) -> _SeenFile:

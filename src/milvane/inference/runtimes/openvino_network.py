@@ -15,6 +15,8 @@ from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.settings import Precision
 
 DEVICE = "CPU"
+LARGE = 200_000_000
+"""Numbers in a network's layers from which on a pass fills all cores, and memory is what counts."""
 
 
 class OpenvinoNetwork:
@@ -22,7 +24,8 @@ class OpenvinoNetwork:
     A `Runtime` of as many independent single-threaded streams as there are threads.
 
     Streams give the most throughput. A lone input on an idle machine takes another way: the same
-    weights compiled for one stream of all threads, which answers in two thirds of the time.
+    weights compiled for one stream of all threads, which answers in two thirds of the time. A large
+    network is compiled once, for one stream of all threads.
     """
 
     def __init__(self, network: Network, head: Head, *, threads: int, precision: Precision) -> None:
@@ -48,7 +51,8 @@ class OpenvinoNetwork:
         core = ov.Core()
         self.name = f"OpenVINO {ov.get_version().split('-')[0]}"
         self.precision = _choose_precision(core, precision)
-        self.threads = self.concurrency = threads
+        self.threads = threads
+        self.concurrency = threads if network.parameters < LARGE else 1
         self.width = head.width_after(network.width)
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
@@ -56,9 +60,10 @@ class OpenvinoNetwork:
         graph, self._lent = build_graph(network, head, precision=self.precision)
         # A request is not thread-safe, so each pass borrows one.
         self._idle: SimpleQueue[Any] = SimpleQueue()
-        for request in self._compile(core, graph, streams=threads):
+        for request in self._compile(core, graph, streams=self.concurrency):
             self._idle.put(request)
-        self._wide = self._compile(core, graph, streams=1)[0] if threads > 1 else None
+        is_narrow = self.concurrency > 1
+        self._wide = self._compile(core, graph, streams=1)[0] if is_narrow else None
         self._wide_is_taken = Lock()  # guards the one wide request
 
     def forward(

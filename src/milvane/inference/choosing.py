@@ -1,0 +1,71 @@
+"""
+Which files of a repository make a set of weights, and what they will take. Pure.
+
+Repositories hold the same network several times (safetensors, PyTorch, ONNX, OpenVINO), code, and
+pictures. Only what is read here is fetched, and code never is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from milvane.domain.errors import UpstreamRejected
+from milvane.inference.hubs import HubFile
+
+_PLAIN = frozenset(
+    {
+        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json",
+        "sparse_linear.pt", "sparse_linear.safetensors", "LICENSE", "LICENSE.txt",
+    }
+)  # fmt: skip
+_MODULE = re.compile(r"^[0-9]+_[A-Za-z]+/(config\.json|model\.safetensors|pytorch_model\.bin)$")
+_SHARD = re.compile(r"^model-[0-9]{5}-of-[0-9]{5}\.safetensors$")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TORCH = "pytorch_model.bin"
+
+MEMORY_FACTOR = 1.5
+MEMORY_BYTES = 400_000_000
+
+
+def choose_files(files: Sequence[HubFile], repository: str) -> tuple[HubFile, ...]:
+    """
+    Choose what to fetch.
+
+    Args:
+        files: All that the repository holds.
+
+        repository: Named in the error.
+
+    Returns:
+        Small files first, so that what is wrong shows before the large ones are fetched.
+
+    Raises:
+        UpstreamRejected: If the repository holds no network that could be run here.
+    """
+    by_path = {file.path: file for file in files}
+    chosen = [file for path, file in by_path.items() if path in _PLAIN or _MODULE.match(path)]
+    tensors = _tensors(by_path)
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in by_path]
+    if not tensors:
+        missing.append(_SINGLE)
+    if missing:
+        raise UpstreamRejected(
+            f"{repository} holds no sentence model that runs here: it has no {', '.join(missing)}"
+        )
+    return tuple(sorted((*chosen, *tensors), key=lambda file: (file.size_bytes, file.path)))
+
+
+def _tensors(by_path: dict[str, HubFile]) -> list[HubFile]:
+    if _SINGLE in by_path:
+        return [by_path[_SINGLE]]
+    shards = [file for path, file in by_path.items() if _SHARD.match(path)]
+    if shards and _INDEX in by_path:
+        return [by_path[_INDEX], *shards]
+    return [by_path[_TORCH]] if _TORCH in by_path else []
+
+
+def memory_bytes(size_bytes: int) -> int:
+    """Estimate what serving a set takes at most, given the size of its files."""
+    return int(size_bytes * MEMORY_FACTOR) + MEMORY_BYTES
