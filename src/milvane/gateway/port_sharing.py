@@ -14,7 +14,6 @@ import logging
 import resource
 import socket
 import ssl
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing_extensions import Self
 from milvane.domain.errors import Conflict
 from milvane.gateway.carrying import WOULD_BLOCK, Pair
 from milvane.gateway.tls import TlsIdentity
+from milvane.instances.socket_folders import socket_folder
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class SharedPort:
         """
         async with AsyncExitStack() as stack:
             # Nobody else may reach the sockets behind the port: the folder is the user's own.
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="milvane-")))
+            folder = stack.enter_context(socket_folder())
             stack.callback(self._let_go)
             self._paths = (folder / "1", folder / "2")
             for backend, path in zip(self._backends, self._paths, strict=True):

@@ -7,10 +7,8 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import deque
 from contextlib import AsyncExitStack, suppress
@@ -27,6 +25,7 @@ from milvane.domain.errors import Conflict, ServiceError, UpstreamUnavailable
 from milvane.instances.lite.caller import Caller
 from milvane.instances.lite.frames import direct_path
 from milvane.instances.lite.process import EXIT_LOCKED
+from milvane.instances.socket_folders import socket_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,9 +229,7 @@ class LiteInstance:
     def _make_socket_dir(self, stack: AsyncExitStack) -> Path:
         folder = self._data_dir / "run"
         if len(os.fsencode(folder / "lite-000000.sock")) > _LONGEST_SOCKET_PATH:
-            folder = Path(tempfile.mkdtemp(prefix="milvane-"))  # private to this user
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            return folder
+            return stack.enter_context(socket_folder())
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         for leftover in folder.glob("lite-*"):
