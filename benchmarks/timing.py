@@ -15,7 +15,7 @@ def timed_s(action: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def quantiles_ms(durations_s: list[float]) -> tuple[float, float]:
+def quantiles_ms(durations_s: list[float] | np.ndarray) -> tuple[float, float]:
     """Return the median and the 99th percentile, in milliseconds."""
     p50, p99 = np.quantile(np.asarray(durations_s) * 1000, [0.5, 0.99])
     return float(p50), float(p99)
