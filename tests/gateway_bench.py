@@ -128,6 +128,7 @@ async def a_bench(
     )
     settings = GatewaySettings(max_message_bytes=max_message_bytes, drain_timeout_s=0.5)
     async with (
+        _stopping(server),
         Upstream(Loopback(f"127.0.0.1:{port}"), wait_for_restart_s=1) as upstream,
         GatewayServer(
             MilvusHandler(Dispatcher(upstream, services, Authenticator(access)), compat=compat),
@@ -138,7 +139,14 @@ async def a_bench(
         grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
     ):
         yield Bench(channel, recorder, engine, server)
-    await server.stop(None)
+
+
+@asynccontextmanager
+async def _stopping(server: grpc.aio.Server) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await server.stop(None)
 
 
 def described(**functions: str) -> bytes:

@@ -16,6 +16,8 @@ from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.messages import common_pb2, milvus_pb2, schema_pb2
 
 _ANNS_FIELD = "anns_field"
+_MAX_QUERIES = 16_384
+"""Milvus's limit; told before anything is embedded."""
 _VECTOR_TYPES = frozenset(
     {
         schema_pb2.DataType.BinaryVector,
@@ -78,6 +80,11 @@ def _anns_field(request: milvus_pb2.SearchRequest, schema: schema_pb2.Collection
 
 def _decode_texts(function: EmbeddingFunction, values: Sequence[bytes]) -> list[str]:
     where = f"function {function.name}, field {function.output_field}"
+    if not 1 <= len(values) <= _MAX_QUERIES:
+        raise InvalidInput(
+            f"nq [{len(values)}] is invalid, nq (number of search vector per search request) "
+            f"should be in range [1, {_MAX_QUERIES}], but got {len(values)}: {where}"
+        )
     texts = []
     for query, value in enumerate(values):
         if not value:
