@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 from importlib import metadata, util
 from itertools import count
@@ -69,8 +70,8 @@ def name(grpc_uri: str) -> Iterator[str]:
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, Any, Any]:
     """Take down what each test did, with which client, and how it ended."""
     report = yield
-    if report.when == "call" or report.outcome != "passed":
-        client = item.module.CLIENT
+    client = getattr(item.module, "CLIENT", None)
+    if client and (report.when == "call" or report.outcome != "passed"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         tried.append(
             {
@@ -92,6 +93,9 @@ def what_is_done(item: pytest.Function) -> str:
 
 def version_of(client: str) -> str:
     """Say which version of a client is installed; nothing where it is not."""
+    if client in ("curl", "chromium"):
+        run = subprocess.run([client, "--version"], capture_output=True, text=True, check=True)
+        return run.stdout.split()[1]
     package = NODE / "node_modules" / client.removesuffix(" (npm)") / "package.json"
     if client.endswith("(npm)"):
         return json.loads(package.read_text())["version"] if package.exists() else ""

@@ -66,8 +66,8 @@ def page(tried: list[dict[str, str]]) -> str:
         f"Python {platform.python_version()} and {node_version()}.",
         "",
         "The server ran with its defaults: the embedded engine and the default weights. Clients",
-        "that are light enough are tried by `make test` at every change: pymilvus (oldest and newest;",
-        "synchronous, asynchronous and ORM), `openai`, `dashscope` (oldest and newest),",
+        "that are light enough are tried by `make test` at every change: pymilvus (oldest and",
+        "newest; synchronous, asynchronous and ORM), `openai`, `dashscope` (oldest and newest),",
         "`alibabacloud_searchplat20240529`, and REST through a plain HTTP client.",
         "",
         f"The frameworks' stores ran on pymilvus {pinned('pymilvus')}: langchain-milvus and "
