@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _GROWTH = 4
 """A base takes in at least a fourth of its rows: otherwise it would be written too often."""
 _STEP_ROWS = 16_384
-"""Rows that one step adds to a graph, unless a single segment has more."""
+"""Rows that one step adds to a graph, unless a single segment or half the base has more."""
 _SMALL_SEGMENTS = 4
 """So many segments without a graph are merged, however few rows they have."""
 
@@ -77,7 +77,7 @@ def plan_step(pieces: Sequence[Piece], limits: Limits) -> Merge | Build | None:
     waiting = sum(each.rows for each in loose)
     for base in settled:
         smaller = [each for each in pieces if each in loose or _is_after(each, base, settled)]
-        joining = _fitting(smaller, limits.max_rows - base.rows)
+        joining = _fitting(smaller, limits.max_rows - base.rows, base.rows // 2)
         if joining and _GROWTH * sum(each.rows for each in joining) >= base.rows:
             return Merge(base.name, _names(joining))
     if waiting >= limits.index_min_rows:
@@ -104,13 +104,13 @@ def _settle(loose: Sequence[Piece], settled: Sequence[Piece], limits: Limits) ->
     return Build(max(loose, key=lambda each: each.rows).name)
 
 
-def _fitting(pieces: Sequence[Piece], room: int) -> list[Piece]:
+def _fitting(pieces: Sequence[Piece], room: int, at_once: int = 0) -> list[Piece]:
     """Take the oldest pieces for one step."""
     taken: list[Piece] = []
     rows = 0
     for each in pieces:
         rows += each.rows
-        if rows > room or (taken and rows > _STEP_ROWS):
+        if rows > room or (taken and rows > max(_STEP_ROWS, at_once)):
             break
         taken.append(each)
     return taken

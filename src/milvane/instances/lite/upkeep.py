@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from milvus_lite.engine.collection import Collection
     from milvus_lite.index.spec import IndexSpec
 
-_SEGMENT_BYTES = 256 * 1024 * 1024
-"""Vectors of a merged segment: while it is written, they are in memory twice."""
+_SEGMENT_BYTES = 512 * 1024 * 1024
+"""Vectors of a merged segment: its graph is half as large, and copied to be extended."""
 _SCANNED_ANYWAY = frozenset({"FLAT", "BRUTE_FORCE"})
 
 _logger = logging.getLogger(__name__)
