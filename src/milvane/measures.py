@@ -14,6 +14,10 @@ TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 """Bounds for sizes of forward passes."""
 
 
+INPUTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Bounds for how many texts a pass holds."""
+
+
 class Distribution:
     """Counts values by size. Belongs to one thread."""
 

@@ -17,6 +17,7 @@ from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
 from milvane.apis.explorer import explorer_router
 from milvane.apis.health import Readiness, health_router
+from milvane.apis.metrics import Measured, RequestTimes, metrics_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.ports import TokenTexts
@@ -38,6 +39,7 @@ def create_app(
     background: Background | None = None,
     authenticator: Authenticator = EVERYONE,
     vocabulary: TokenTexts | None = None,
+    measured: Measured | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -58,11 +60,14 @@ def create_app(
 
         vocabulary: What inputs mean that are token ids; none refuses them.
 
+        measured: What `/metrics` shows, and where requests are counted; only they are if not given.
+
         clock: Says the time in seconds, for rates; never goes back.
 
     Returns:
         An ASGI application that owns nothing: it needs no lifespan and may be served at once.
     """
+    measured = measured or Measured()
     app = FastAPI(
         title="Milvane",
         version=version("milvane"),
@@ -70,6 +75,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            Middleware(RequestTimes, operations=measured.operations),
             Middleware(RequestIds),
             Middleware(LastResort, answer=answer_unexpected),
             Middleware(KeyCheck, authenticator=authenticator),
@@ -82,6 +88,7 @@ def create_app(
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_refusal},
     )
     app.include_router(health_router(readiness))
+    app.include_router(metrics_router(measured))
     app.include_router(explorer_router())
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings, vocabulary), prefix=prefix)

@@ -10,7 +10,9 @@ from milvane.gateway.authentication import read_token
 from milvane.gateway.bindings import Description
 from milvane.gateway.calls import SERVICE, Call, Metadata, Upstream
 from milvane.gateway.interception import REWRITTEN, SCHEMA_CHANGING
+from milvane.gateway.measuring import measuring
 from milvane.gateway.rpcs.services import Services
+from milvane.measures import Operations
 from milvane.serving.access import Authenticator
 from milvane.serving.callers import calling
 
@@ -33,8 +35,25 @@ class Dispatcher:
     """What every listener of the Milvus port hands its calls to."""
 
     def __init__(
-        self, upstream: StreamingUpstream, services: Services, authenticator: Authenticator
+        self,
+        upstream: StreamingUpstream,
+        services: Services,
+        authenticator: Authenticator,
+        operations: Operations | None = None,
     ) -> None:
+        """
+        Prepare to dispatch.
+
+        Args:
+            upstream: Where calls go.
+
+            services: What the rewritten ones work with.
+
+            authenticator: Says who may call.
+
+            operations: Counts calls; none to count them for nobody.
+        """
+        self._operations = operations or Operations()
         self._upstream = upstream
         self._services = services
         self._authenticator = authenticator
@@ -95,6 +114,16 @@ class Dispatcher:
             ServiceError: If the gateway refuses the call.
             UpstreamStatus: If the upstream ended it with a gRPC status.
         """
+        with measuring(self._operations, short_name(method)):
+            return await self._answer(method, request, metadata, time_left_s)
+
+    async def _answer(
+        self,
+        method: str,
+        request: bytes,
+        metadata: Metadata,
+        time_left_s: Callable[[], float | None],
+    ) -> bytes:
         # Before anything is decoded, looked up or embedded: who is not known costs nothing.
         caller = self.admit(metadata)
         call = Call(method, request, metadata, self._upstream, time_left_s)

@@ -34,7 +34,7 @@ from milvane.inference.batching import (
 )
 from milvane.inference.lanes import LaneQueue
 from milvane.inference.runtimes.port import Runtime
-from milvane.measures import TOKENS, Distribution
+from milvane.measures import INPUTS, TOKENS, Distribution
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class LaneCounts:
     """From a request's arrival to the beginning of its first pass."""
     pass_times_s: Distribution = field(default_factory=Distribution)
     pass_tokens: Distribution = field(default_factory=lambda: Distribution(TOKENS))
+    pass_inputs: Distribution = field(default_factory=lambda: Distribution(INPUTS))
     padded_tokens: int = 0
     """Tokens computed, padding included."""
 
@@ -187,6 +188,10 @@ class Batcher:
     def pending_inputs(self) -> int:
         """Waiting inputs of both lanes; those of running passes not counted."""
         return sum(len(queue) for queue in self._lanes.values())
+
+    def pending_inputs_of(self, lane: Lane) -> int:
+        """Waiting inputs of one lane; those of running passes not counted."""
+        return len(self._lanes[lane])
 
     async def compute(
         self,
@@ -383,6 +388,7 @@ class Batcher:
             each.padded_tokens += padded
         lane.pass_times_s.add(outcome.elapsed_s)
         lane.pass_tokens.add(tokens)
+        lane.pass_inputs.add(len(inputs))
         if outcome.elapsed_s > 0:
             rate = tokens / outcome.elapsed_s * self._runtime.concurrency
             self._fastest_tokens_per_s = max(self._fastest_tokens_per_s, rate)

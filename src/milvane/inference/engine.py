@@ -95,6 +95,10 @@ class Engine:
         """What has been computed since the start."""
         return self._batcher.counts
 
+    def pending_inputs(self, lane: Lane) -> int:
+        """Say how many windows of texts wait in a lane."""
+        return self._batcher.pending_inputs_of(lane)
+
     @property
     def fingerprint(self) -> str:
         """Equal for two engines only if they give the same vectors, up to rounding."""

@@ -22,6 +22,7 @@ from milvane.domain.errors import (
     InvalidInput,
     ModelNotServed,
     OutputNotOffered,
+    ServiceError,
     UpstreamUnavailable,
 )
 from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Purpose
@@ -29,6 +30,7 @@ from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
 from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.callers import current_caller
+from milvane.serving.measuring import ModelCounts
 from milvane.serving.ports import TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
 
@@ -87,6 +89,7 @@ class Embedded:
 class Prepared:
     """A request that was found good: what remains is to compute it."""
 
+    model: ModelName
     engine: TextEngine
     dimension: int
     lane: Lane
@@ -184,6 +187,12 @@ class EmbeddingService:
         self._served_by = served_by
         self._cache = cache
         self._cache_off_for = cache_off_for
+        self._counts: dict[str, ModelCounts] = {}
+
+    @property
+    def counts(self) -> Mapping[str, ModelCounts]:
+        """What was asked of each model, by its name; only models of the catalogue."""
+        return self._counts
 
     def engine_of(self, model: Model) -> TextEngine:
         """
@@ -255,6 +264,7 @@ class EmbeddingService:
         )
         too_long = _find_too_long(model, token_ids, inverse, may_cut=may_cut)
         return Prepared(
+            model=model.name,
             engine=engine,
             dimension=dimension,
             lane=request.lane,
@@ -282,22 +292,18 @@ class EmbeddingService:
             Overloaded: If the queue is full.
             DeadlineExceeded: If the deadline passes first, or is certain to.
         """
-        token_ids, inverse = prepared.token_ids, prepared.inverse
-        vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
-        if Output.DENSE in prepared.outputs:
-            vectors, was_kept = await _embed(prepared, time_left_s)
-        sparse = await _weigh(prepared)
-        return Embedded(
-            vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
-            token_counts=[len(token_ids[position]) for position in inverse],
-            cut_inputs=[
-                index for index, position in enumerate(inverse) if position in prepared.too_long
-            ],
-            cached_tokens=sum(len(token_ids[place]) for place in inverse if was_kept[place]),
-            sparse=[sparse[position] for position in inverse] if sparse else (),
-            terms=prepared.terms,
-            ignored_instruction=prepared.ignored_instruction,
-        )
+        counts = self._counts.setdefault(prepared.model, ModelCounts())
+        begun_s = time.monotonic()
+        try:
+            embedded = await _compute(prepared, time_left_s)
+        except ServiceError as error:
+            kind = error.kind.value
+            counts.failures[kind] = counts.failures.get(kind, 0) + 1
+            raise
+        counts.durations_s.add(time.monotonic() - begun_s)
+        counts.tokens.add(embedded.total_tokens)
+        counts.cached_tokens += embedded.cached_tokens
+        return embedded
 
     def _check_inputs(self, texts: Sequence[str]) -> None:
         if len(texts) > self._settings.max_inputs:
@@ -330,6 +336,25 @@ def _find_too_long(
             model=model.name,
         )
     return too_long
+
+
+async def _compute(prepared: Prepared, time_left_s: float | None) -> Embedded:
+    token_ids, inverse = prepared.token_ids, prepared.inverse
+    vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
+    if Output.DENSE in prepared.outputs:
+        vectors, was_kept = await _embed(prepared, time_left_s)
+    sparse = await _weigh(prepared)
+    return Embedded(
+        vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
+        token_counts=[len(token_ids[position]) for position in inverse],
+        cut_inputs=[
+            index for index, position in enumerate(inverse) if position in prepared.too_long
+        ],
+        cached_tokens=sum(len(token_ids[place]) for place in inverse if was_kept[place]),
+        sparse=[sparse[position] for position in inverse] if sparse else (),
+        terms=prepared.terms,
+        ignored_instruction=prepared.ignored_instruction,
+    )
 
 
 async def _embed(
