@@ -33,7 +33,7 @@ from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
 from milvane.apis.metrics import Measured
 from milvane.apis.openai.batches_lines import BatchLines
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, WeightsName
+from milvane.domain.catalogue import WeightsName, deploy
 from milvane.domain.errors import Conflict, NotFound
 from milvane.domain.jobs import JobKind
 from milvane.domain.models import Lane, Purpose
@@ -46,6 +46,7 @@ from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.inference.engine import open_engine
+from milvane.inference.installed import find_set
 from milvane.inference.token_ids import TokenTexts, read_token_texts
 from milvane.inference.vocabulary import read_lexicon
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
@@ -112,6 +113,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     Raises:
         ServiceError: If a part cannot start; the message names the cause and the cure.
     """
+    served_by = deploy(settings.deployments)
     engines: dict[WeightsName, TextEngine] = {}
     weighers: dict[WeightsName, TermWeigher] = {}
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
@@ -130,6 +132,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             weighers=weighers,
             cache=cache,
             cache_off_for=settings.cache.off_for,
+            served_by=served_by,
         )
         measured = Measured(
             engines=engines,
@@ -150,9 +153,10 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         )
         # The probes answer from here on: alive, and not ready yet.
         http = await doors.enter_async_context(_http_port(app, settings))
-        loading = _enter_beside(
-            parts, open_engine(ALL_MINILM_L6_V2, weights_dir(settings), settings.inference)
-        )
+        loading = [
+            (name, _enter_beside(parts, _open_engine(name, settings)))
+            for name in dict.fromkeys(served_by.values())
+        ]
         providers = await parts.enter_async_context(
             ProviderService(settings.providers, environment=provider_environment())
         )
@@ -160,8 +164,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             await _open_upstream(parts, instance, settings, condition)
             for instance in settings.instances
         ]
-        engines[ALL_MINILM_L6_V2.name] = await loading
-        weighers[ALL_MINILM_L6_V2.name] = await _lexicon(settings)
+        for name, opened in loading:
+            engines[name] = await opened
+            weighers[name] = await _lexicon(name, settings)
         await _warm(engines.values())
         ports = {}
         for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -369,8 +374,18 @@ def _behind_cache(
     return CachedProviders(providers, cache, off_for=settings.cache.off_for)
 
 
-async def _lexicon(settings: Settings) -> TermWeigher:
-    return await asyncio.to_thread(read_lexicon, ALL_MINILM_L6_V2, weights_dir(settings))
+@asynccontextmanager
+async def _open_engine(name: WeightsName, settings: Settings) -> AsyncIterator[TextEngine]:
+    folder = weights_dir(settings)
+    weights = await asyncio.to_thread(find_set, name, folder)
+    async with open_engine(weights, folder, settings.inference) as engine:
+        yield engine
+
+
+async def _lexicon(name: WeightsName, settings: Settings) -> TermWeigher:
+    folder = weights_dir(settings)
+    weights = await asyncio.to_thread(find_set, name, folder)
+    return await asyncio.to_thread(read_lexicon, weights, folder)
 
 
 async def _warm(engines: Iterable[TextEngine]) -> None:

