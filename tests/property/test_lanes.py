@@ -107,6 +107,31 @@ def test_having_been_alone_is_not_held_against_anybody(passes: int) -> None:
     assert taken.count("alone") == taken.count("late") == 5
 
 
+def test_debts_do_not_go_away_by_leaving() -> None:
+    """Who sends one large input at a time, and waits for it, gets no more than the others."""
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "steady", [10] * 1000)
+    done = {"steady": 0, "leaving": 0}
+    for _ in range(200):
+        if not queue.own("leaving")[0]:
+            fill(queue, "leaving", [60])
+        for item in queue.take(1, 16):
+            done[item.tenant] += item.tokens
+    assert abs(done["steady"] - done["leaving"]) <= 60 + 16
+
+
+def test_who_comes_is_not_behind_a_debtor() -> None:
+    """One tenant's debt delays neither the others nor those who come."""
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "debtor", [2000, 64])
+    fill(queue, "steady", [64] * 100)
+    while queue.own("debtor")[0] == 2:
+        queue.take(1, PASS_TOKENS)
+    fill(queue, "late", [64])
+    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(3)]
+    assert "late" in taken
+
+
 def test_having_been_idle_is_not_saved_up() -> None:
     """Who pauses and comes back gets its half from then on, not what it left out before."""
     queue: LaneQueue[Item] = LaneQueue()
