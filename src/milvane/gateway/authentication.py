@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from milvane.domain.errors import Unauthenticated
 from milvane.gateway.calls import Metadata
@@ -25,6 +24,6 @@ def read_token(metadata: Metadata) -> str:
         if key == "authorization":
             try:
                 return base64.b64decode(value, validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:
                 raise Unauthenticated("invalid token format") from error
     return ""

@@ -79,6 +79,24 @@ def test_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
         assert answer["code"] == 1801
 
 
+def test_huge_database_name_harms_nobody(http: httpx.Client) -> None:
+    """A name of any length is refused, and the engine goes on."""
+    long = {"dbName": "x" * 300_000}
+    for path in ("collections/list", "entities/insert"):
+        body = long | {"collectionName": "a", "data": [{"id": 1}]}
+        answer = http.post(f"/v2/vectordb/{path}", json=body).json()
+        assert answer["code"] not in {0, 2}
+        assert "database" in answer["message"]
+    assert http.post("/v2/vectordb/collections/list", json={}).json()["code"] == 0
+
+
+@pytest.mark.parametrize("given", [b"Basic \xe9", b"Basic !!!", b"Basic /w=="])
+def test_unreadable_credentials_are_not_known(http: httpx.Client, given: bytes) -> None:
+    """What is no base64 of a text is nobody, not a failure of the server."""
+    answer = http.post("/v2/vectordb/collections/list", json={}, headers={"authorization": given})
+    assert (answer.status_code, answer.json()["code"]) == (401, 1800)
+
+
 def test_other_paths_are_not_there(http: httpx.Client) -> None:
     """Neither other methods nor other names."""
     assert http.get("/v2/vectordb/collections/list").status_code == 404

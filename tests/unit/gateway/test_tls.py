@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from certificates import Authority, Pair
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.tls import TlsIdentity, TlsSettings, expires_at, find_flaws, open_context
+from milvane.settings import load_settings
 
 
 @pytest.fixture
@@ -131,3 +132,13 @@ def test_rotated_files_are_used_and_half_a_rotation_is_not(authority: Authority)
     assert identity.context() is first, "looked at once a second only"
     now[0] += 2
     assert identity.context() is not first
+
+
+def test_client_certificates_do_not_stand_for_credentials(authority: Authority) -> None:
+    """An address that others reach needs users or keys, also where clients need a certificate."""
+    pair = authority.issue("server")
+    tls = {"certificate": pair.certificate, "private_key": pair.key, "client_ca": authority.file}
+    with pytest.raises(InvalidInput, match="can be reached from other machines"):
+        load_settings({"server": {"host": "0.0.0.0"}, "tls": tls})
+    users = {"users": {"root": "Milvus"}}
+    assert load_settings({"server": {"host": "0.0.0.0"}, "tls": tls, "access": users})

@@ -87,13 +87,15 @@ def cut(call: int, kind: Kind, prefix: bytes, body: bytes) -> Iterator[bytes]:
 
         kind: What it is.
 
-        prefix: Its first bytes, at most `PART_BYTES`.
+        prefix: Its first bytes, a few as a rule: more than a part holds are cut as the others are.
 
         body: The others; not copied as a whole if they are many.
     """
     if len(prefix) + len(body) <= PART_BYTES:
         yield _HEADER.pack(len(prefix) + len(body), call, kind) + prefix + body
         return
+    if len(prefix) > PART_BYTES:
+        prefix, body = b"", prefix + body
     yield _HEADER.pack(len(prefix), call, kind | _MORE) + prefix
     view = memoryview(body)
     for begin in range(0, len(body), PART_BYTES):

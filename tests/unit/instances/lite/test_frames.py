@@ -36,7 +36,7 @@ def test_status_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("prefix", [b"", b"prefix"])
+@pytest.mark.parametrize("prefix", [b"", b"prefix", b"long" * PART_BYTES], ids=len)
 def test_message_of_any_length_is_put_together_again(length: int, prefix: bytes) -> None:
     """Parts are no longer than agreed, and make the message that was cut."""
     body = random.Random(length).randbytes(length)
