@@ -45,7 +45,7 @@ from milvane.gateway.rest_v2.app import RestApp, create_rest_app
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.tls import TlsIdentity, find_flaws
-from milvane.inference.engine import open_engine
+from milvane.inference.engine import Engine, open_engine
 from milvane.inference.installed import find_set
 from milvane.inference.token_ids import TokenTexts, read_token_texts
 from milvane.inference.vocabulary import read_lexicon
@@ -63,7 +63,7 @@ from milvane.serving.access import Authenticator
 from milvane.serving.caching.cache import VectorCache, open_cache
 from milvane.serving.caching.providers import CachedProviders
 from milvane.serving.embedding import EmbeddingService
-from milvane.serving.ports import RemoteProviders, TermWeigher, TextEngine
+from milvane.serving.ports import RemoteProviders, TermEngine, TermWeigher, TextEngine
 from milvane.settings import Settings, provider_environment, weights_dir
 from milvane.storage.database import Database
 from milvane.storage.files import FileStore
@@ -116,6 +116,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
     served_by = deploy(settings.deployments)
     engines: dict[WeightsName, TextEngine] = {}
     weighers: dict[WeightsName, TermWeigher] = {}
+    term_engines: dict[WeightsName, TermEngine] = {}
     embedding = EmbeddingService(engines, settings.serving, weighers=weighers)
     authenticator = Authenticator(settings.access)
     _check_tls(settings)
@@ -133,6 +134,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             cache=cache,
             cache_off_for=settings.cache.off_for,
             served_by=served_by,
+            term_engines=term_engines,
         )
         measured = Measured(
             engines=engines,
@@ -165,7 +167,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             for instance in settings.instances
         ]
         for name, opened in loading:
-            engines[name] = await opened
+            engines[name] = engine = await opened
+            if engine.weighs_terms:
+                term_engines[name] = engine
             weighers[name] = await _lexicon(name, settings)
         await _warm(engines.values())
         ports = {}
@@ -375,7 +379,7 @@ def _behind_cache(
 
 
 @asynccontextmanager
-async def _open_engine(name: WeightsName, settings: Settings) -> AsyncIterator[TextEngine]:
+async def _open_engine(name: WeightsName, settings: Settings) -> AsyncIterator[Engine]:
     folder = weights_dir(settings)
     weights = await asyncio.to_thread(find_set, name, folder)
     async with open_engine(weights, folder, settings.inference) as engine:

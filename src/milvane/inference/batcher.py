@@ -95,6 +95,8 @@ class _Request:
     done: asyncio.Future[None]
     queued_at_s: float
     has_begun: bool = False
+    token_weights: list[NDArray[np.float32]] = field(default_factory=list)
+    """Of each input's tokens, where the network weighs them and the caller asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -226,17 +228,47 @@ class Batcher:
 
             Internal: If the network fails on one of these inputs.
         """
+        request = await self._run(token_ids, lane, tenant, time_left_s, weighs=False)
+        return request.vectors
+
+    async def compute_weighed(
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """
+        Run inputs through a network that weighs tokens; see `compute`.
+
+        Returns:
+            As `compute`, and the weight of each token of each input, from 0 up.
+        """
+        request = await self._run(token_ids, lane, tenant, time_left_s, weighs=True)
+        return request.vectors, request.token_weights
+
+    async def _run(
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        lane: Lane,
+        tenant: str,
+        time_left_s: float | None,
+        *,
+        weighs: bool,
+    ) -> _Request:
         queue, loop = self._lanes[lane], asyncio.get_running_loop()
         request = _Request(
             vectors=np.empty((len(token_ids), self._runtime.width), np.float32),
             missing=len(token_ids),
             done=loop.create_future(),
             queued_at_s=self._clock(),
+            token_weights=[np.empty(0, np.float32)] * (len(token_ids) if weighs else 0),
         )
         inputs = [_Input(request, row, ids) for row, ids in enumerate(token_ids)]
         self._admit(inputs, lane, tenant, time_left_s)
         if not inputs:
-            return request.vectors
+            return request
         queue.add(tenant, inputs)
         self._wake_up()
         timer = None
@@ -250,7 +282,7 @@ class Batcher:
         finally:
             if timer is not None:
                 timer.cancel()
-        return request.vectors
+        return request
 
     def _expire(self, request: _Request, lane: Lane) -> None:
         if not request.done.done():
@@ -369,7 +401,10 @@ class Batcher:
             for queue in self._lanes.values():
                 queue.drop(lambda item: item.request is request)
             return
-        request.vectors[item.row] = result
+        width = request.vectors.shape[1]
+        request.vectors[item.row] = result[:width]
+        if request.token_weights:
+            request.token_weights[item.row] = result[width : width + item.tokens].copy()
         request.missing -= 1
         if not request.missing:
             request.done.set_result(None)

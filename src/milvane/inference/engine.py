@@ -20,6 +20,7 @@ from milvane.domain.callers import ANYONE
 from milvane.domain.catalogue import Weights
 from milvane.domain.errors import Conflict
 from milvane.domain.models import Lane, Purpose
+from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
 from milvane.inference.batcher import Batcher, Counts, QueueLimits
 from milvane.inference.batching import round_up
@@ -30,6 +31,7 @@ from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
 from milvane.inference.self_test import SELF_TEST_TEXTS, check_same
 from milvane.inference.settings import InferenceSettings
+from milvane.inference.terms import gather_terms
 from milvane.inference.weights import find
 from milvane.inference.windowing import combine_windows, normalize_rows, split_windows
 
@@ -87,6 +89,8 @@ class Engine:
         self.facts = facts
         self._encoder = loaded.encoder
         self._basis = loaded.calibration.basis
+        self._weighs_terms = loaded.runtime.weighs_tokens
+        self._silent = np.array(sorted(loaded.encoder.silent_ids), np.int32)
         self._batcher = batcher
         self._pool = pool
 
@@ -179,6 +183,37 @@ class Engine:
             windows.token_ids, lane=lane, tenant=tenant, time_left_s=time_left_s
         )
         return await self._near(rows, partial(self._finish, pooled, windows, dimension))
+
+    @property
+    def weighs_terms(self) -> bool:
+        """Whether a learned head of the network makes sparse vectors."""
+        return self._weighs_terms
+
+    async def embed_terms(
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
+    ) -> tuple[NDArray[np.float32], list[SparseVector]]:
+        """
+        Embed tokenized texts, and weigh their terms, in one pass; only where `weighs_terms`.
+
+        Returns:
+            As `embed`, and for each text its terms with the weights that the learned head gives.
+        """
+        if not token_ids:
+            return np.empty((0, dimension), np.float32), []
+        rows = len(token_ids)
+        windows = await self._near(rows, partial(_cut, self._encoder, token_ids))
+        pooled, weights = await self._batcher.compute_weighed(
+            windows.token_ids, lane=lane, tenant=tenant, time_left_s=time_left_s
+        )
+        vectors = await self._near(rows, partial(self._finish, pooled, windows, dimension))
+        gather = partial(gather_terms, windows.token_ids, weights, windows.counts, self._silent)
+        return vectors, await self._near(rows, gather)
 
     def _finish(
         self, pooled: NDArray[np.float32], windows: _Windows, dimension: int

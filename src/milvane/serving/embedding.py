@@ -31,7 +31,7 @@ from milvane.inference.adapting import adapt
 from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.callers import current_caller
 from milvane.serving.measuring import ModelCounts
-from milvane.serving.ports import TermWeigher, TextEngine
+from milvane.serving.ports import TermEngine, TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
 
 _T = TypeVar("_T")
@@ -103,6 +103,8 @@ class Prepared:
     purpose: Purpose = Purpose.DOCUMENT
     terms: TermWeigher | None = None
     """Present where sparse vectors are asked for."""
+    term_engine: TermEngine | None = None
+    """Present where they are asked for and the weights have a learned head for them."""
     ignored_instruction: bool = False
     cache: VectorCache | None = None
     """Whom to ask before the engine."""
@@ -161,6 +163,7 @@ class EmbeddingService:
         settings: ServingSettings,
         *,
         weighers: Mapping[WeightsName, TermWeigher] = MappingProxyType({}),
+        term_engines: Mapping[WeightsName, TermEngine] = MappingProxyType({}),
         served_by: Mapping[ModelName, WeightsName] = SERVED_BY,
         cache: VectorCache | None = None,
         cache_off_for: Container[str] = (),
@@ -175,6 +178,8 @@ class EmbeddingService:
 
             weighers: What makes sparse vectors, by the weights whose tokens it takes.
 
+            term_engines: What makes them better, for weights with a learned head.
+
             served_by: Which weights serve a model.
 
             cache: Keeps dense vectors; none to compute them each time.
@@ -184,6 +189,7 @@ class EmbeddingService:
         self._engines = engines
         self._settings = settings
         self._weighers = weighers
+        self._term_engines = term_engines
         self._served_by = served_by
         self._cache = cache
         self._cache_off_for = cache_off_for
@@ -274,6 +280,7 @@ class EmbeddingService:
             outputs=request.outputs,
             purpose=request.purpose,
             terms=terms,
+            term_engine=self._term_engines.get(self._served_by[model.name]) if terms else None,
             ignored_instruction=request.instruction is not None
             and not engine.takes_instruction(request.purpose),
             cache=None if self._served_by[model.name] in self._cache_off_for else self._cache,
@@ -341,9 +348,18 @@ def _find_too_long(
 async def _compute(prepared: Prepared, time_left_s: float | None) -> Embedded:
     token_ids, inverse = prepared.token_ids, prepared.inverse
     vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
-    if Output.DENSE in prepared.outputs:
-        vectors, was_kept = await _embed(prepared, time_left_s)
-    sparse = await _weigh(prepared)
+    if prepared.term_engine is not None:
+        vectors, sparse = await prepared.term_engine.embed_terms(
+            token_ids,
+            dimension=prepared.dimension,
+            lane=prepared.lane,
+            tenant=current_caller().tenant,
+            time_left_s=time_left_s,
+        )
+    else:
+        if Output.DENSE in prepared.outputs:
+            vectors, was_kept = await _embed(prepared, time_left_s)
+        sparse = await _weigh(prepared)
     return Embedded(
         vectors=vectors[inverse] if len(token_ids) < len(inverse) else vectors,
         token_counts=[len(token_ids[position]) for position in inverse],

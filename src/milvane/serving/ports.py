@@ -88,6 +88,41 @@ class TextEngine(Protocol):
         """
 
 
+class TermEngine(Protocol):
+    """An engine whose network has a learned head for sparse vectors."""
+
+    async def embed_terms(
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
+    ) -> tuple[NDArray[np.float32], list[SparseVector]]:
+        """
+        Embed tokenized texts and weigh their terms, in one pass.
+
+        Args:
+            token_ids: As the engine's `tokenize` returns them, or cut.
+
+            dimension: Width of the dense result; any from 1 up.
+
+            lane: Who waits.
+
+            tenant: Whose work it is.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
+
+        Returns:
+            As `TextEngine.embed`, and for each text its weighted terms.
+
+        Raises:
+            Overloaded: If the queue is full; nothing was computed.
+            DeadlineExceeded: If the time is over first, or is certain to be.
+        """
+
+
 class TermWeigher(Protocol):
     """Makes the sparse vectors of one set of weights, from the ids that its engine makes."""
 
