@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 from importlib import metadata, util
@@ -17,6 +19,8 @@ from typing import Any
 
 import pytest
 
+PROGRAMS = ("chromium", "curl")
+"""Clients that are no packages: what is on PATH is tried."""
 NODE = Path(__file__).parent / "node"
 TEXTS = [
     "The cat sleeps on the warm windowsill.",
@@ -93,9 +97,11 @@ def what_is_done(item: pytest.Function) -> str:
 
 def version_of(client: str) -> str:
     """Say which version of a client is installed; nothing where it is not."""
-    if client in ("curl", "chromium"):
+    if client in PROGRAMS:
+        if shutil.which(client) is None:
+            return ""
         run = subprocess.run([client, "--version"], capture_output=True, text=True, check=True)
-        return run.stdout.split()[1]
+        return re.findall(r"\d[\d.]+", run.stdout)[0]
     package = NODE / "node_modules" / client.removesuffix(" (npm)") / "package.json"
     if client.endswith("(npm)"):
         return json.loads(package.read_text())["version"] if package.exists() else ""
