@@ -24,7 +24,7 @@ WRITTEN = 200
 
 def measure(*, quick: bool) -> Section:
     """Compare the same calls with a port of their own, a shared one, with TLS, and over REST."""
-    searches, upserts = (300, 20) if quick else (4_000, 60)
+    searches, upserts = (300, 20) if quick else (3_000, 60)
     vectors = np.random.default_rng(0).standard_normal((ROWS, DIMENSION)).tolist()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         certificate, key = _certificate(Path(folder))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +138,38 @@ async def test_older_version_is_spoken(bench: Bench) -> None:
     connection = await asyncio.open_connection("127.0.0.1", bench.shared.port, ssl=context)
     connection[1].write(b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     assert (await ended(connection)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("size", [1, 4096, 16_384, 50_000, 300_000])
+async def test_client_that_has_said_all_is_answered(bench: Bench, size: int) -> None:
+    """TLS's goodbye ends what the client says, not what it hears; its socket stays open."""
+    from_server, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = bench.trust().wrap_bio(from_server, to_server, server_hostname="127.0.0.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.shared.port)
+
+    async def until_done(step: Callable[[], object]) -> None:
+        while True:
+            with suppress(ssl.SSLWantReadError):
+                step()
+                return
+            writer.write(to_server.read())
+            from_server.write(await asyncio.wait_for(reader.read(65536), PATIENCE_S))
+
+    await until_done(client.do_handshake)
+    client.write(b"POST / HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+    with suppress(ssl.SSLWantReadError):
+        client.unwrap()
+    writer.write(to_server.read())
+    heard = b""
+    while heard.count(b"x") < size:
+        try:
+            heard += client.read(65536)
+        except ssl.SSLWantReadError:
+            piece = await asyncio.wait_for(reader.read(65536), PATIENCE_S)
+            assert piece, "closed before the answer"
+            from_server.write(piece)
+    assert heard.startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_clients_need_a_certificate_where_one_is_asked_for(tmp_path: Path) -> None:

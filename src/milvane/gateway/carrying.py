@@ -16,6 +16,11 @@ from contextlib import suppress
 WOULD_BLOCK = (BlockingIOError, InterruptedError)
 """Raised where a socket has nothing, or takes nothing, right now."""
 
+_RECORD_BYTES = 16 * 1024
+"""The longest plaintext of a TLS record (RFC 8446, section 5.1)."""
+_LONG_RECORD_BYTES = 4 * 1024
+"""After a record of so many bytes another is likely to be there."""
+
 
 class Direction:
     """Carries bytes from one socket to another, and stops reading while the other is full."""
@@ -40,11 +45,15 @@ class Direction:
             on_end: Called once, with whether the source said its last byte in order.
         """
         self._loop = asyncio.get_running_loop()
-        self._receive_into, self._send = source.recv_into, sink.send
+        is_secured = isinstance(source, ssl.SSLSocket)
+        self._receive_into = self._receive_records if is_secured else source.recv_into
+        self._send = sink.send
         self._source, self._sink = source, sink
         self._buffer = buffer
         self._on_end = on_end
         self._held = memoryview(b"")
+        self._is_over = False
+        """Whether the source said its last byte, before the sink has taken all."""
 
     def start(self) -> None:
         """Carry what comes from now on."""
@@ -78,6 +87,20 @@ class Direction:
             self._held = memoryview(bytes(self._buffer[sent:count]))
             self._loop.remove_reader(self._source)
             self._loop.add_writer(self._sink, self._continue)
+        elif self._is_over:
+            self._loop.remove_reader(self._source)
+            self._on_end(self, True)  # noqa: FBT003 - a callback's only answer
+
+    def _receive_records(self, buffer: memoryview) -> int:
+        """Decrypt all that has come: OpenSSL gives one record at a time, of 16 KiB at most."""
+        received = total = self._source.recv_into(buffer)
+        with suppress(*WOULD_BLOCK, ssl.SSLWantReadError):
+            while received >= _LONG_RECORD_BYTES and len(buffer) - total >= _RECORD_BYTES:
+                received = self._source.recv_into(buffer[total:])
+                total += received
+                # No selector tells of it again: the goodbye of TLS is not the socket's end.
+                self._is_over = received == 0
+        return total
 
     def _continue(self) -> None:
         try:
@@ -89,7 +112,10 @@ class Direction:
             return
         if not self._held:
             self._loop.remove_writer(self._sink)
-            self.start()
+            if self._is_over:
+                self._on_end(self, True)  # noqa: FBT003 - a callback's only answer
+            else:
+                self.start()
 
 
 class Pair:
