@@ -72,3 +72,23 @@ async def test_service_gives_the_terms_of_the_reference(family: str, tmp_path: P
     assert embedded.terms is not None
     texts = embedded.terms.token_texts(embedded.sparse[0].indexes)
     assert set(texts) <= {"▁the", "▁cat", "▁sat", "▁on", "▁mat"}
+
+
+async def test_words_of_a_prompt_are_no_terms(tmp_path: Path) -> None:
+    """Weights that are told in words what a query is for count the query's own terms only."""
+    folder = tmp_path / "qwen3"
+    WRITERS["qwen3"](folder)
+    weights = find_set(str(folder), tmp_path)
+    async with open_engine(weights, tmp_path, SETTINGS) as engine:
+        lexicon = read_lexicon(weights, tmp_path)
+        service = EmbeddingService(
+            {weights.name: engine},
+            ServingSettings(),
+            weighers={weights.name: lexicon},
+            served_by={V4: weights.name},
+        )
+        asked = EmbedRequest(
+            model=V4, texts=["the cat"], purpose=Purpose.QUERY, outputs=frozenset({Output.SPARSE})
+        )
+        embedded = await service.embed(asked)
+    assert set(lexicon.token_texts(embedded.sparse[0].indexes)) == {"the", "Ġcat"}

@@ -117,8 +117,12 @@ class Engine:
         """Say whether an instruction changes the vectors of texts of this purpose."""
         return self._encoder.takes_instruction(purpose)
 
+    def adds_words(self, purpose: Purpose) -> bool:
+        """Say whether words of a prompt become part of texts of this purpose."""
+        return bool(self._encoder.prompt(purpose))
+
     async def tokenize(
-        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+        self, texts: Sequence[str], *, purpose: Purpose | None, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """
         Turn texts into token ids.
@@ -126,7 +130,8 @@ class Engine:
         Args:
             texts: Any strings.
 
-            purpose: Which side of a comparison the texts are on, for encoders that say so in words.
+            purpose: Which side of a comparison the texts are on, for encoders that say so in words;
+                none for the texts alone.
 
             instruction: What the comparison is for, instead of the encoder's usual words.
 

@@ -103,6 +103,8 @@ class Prepared:
     purpose: Purpose = Purpose.DOCUMENT
     terms: TermWeigher | None = None
     """Present where sparse vectors are asked for."""
+    term_ids: Sequence[NDArray[np.int32]] = ()
+    """Of each distinct text without any prompt; empty where that makes no difference."""
     term_engine: TermEngine | None = None
     """Present where they are asked for and the weights have a learned head for them."""
     ignored_instruction: bool = False
@@ -217,6 +219,10 @@ class EmbeddingService:
             )
         return engine
 
+    def weights_of(self, model: Model) -> WeightsName | None:
+        """Say which weights serve a model here; none if none do."""
+        return self._served_by.get(model.name)
+
     def _weights_of(self, model: Model) -> WeightsName:
         weights = self._served_by.get(model.name)
         if weights is None:
@@ -280,6 +286,9 @@ class EmbeddingService:
             outputs=request.outputs,
             purpose=request.purpose,
             terms=terms,
+            term_ids=await engine.tokenize(texts, purpose=None)
+            if terms and engine.adds_words(request.purpose)
+            else (),
             term_engine=self._term_engines.get(self._served_by[model.name]) if terms else None,
             ignored_instruction=request.instruction is not None
             and not engine.takes_instruction(request.purpose),
@@ -410,7 +419,7 @@ async def _weigh(prepared: Prepared) -> list[SparseVector]:
     if prepared.terms is None:
         return []
     vectors = []
-    for position, ids in enumerate(prepared.token_ids):
+    for position, ids in enumerate(prepared.term_ids or prepared.token_ids):
         vectors.append(prepared.terms.weigh(ids, prepared.purpose))
         if position % WEIGHED_AT_ONCE == WEIGHED_AT_ONCE - 1:
             await asyncio.sleep(0)

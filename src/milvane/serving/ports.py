@@ -35,8 +35,11 @@ class TextEngine(Protocol):
     def takes_instruction(self, purpose: Purpose) -> bool:
         """Say whether an instruction changes the vectors of texts of this purpose."""
 
+    def adds_words(self, purpose: Purpose) -> bool:
+        """Say whether words of a prompt become part of texts of this purpose."""
+
     async def tokenize(
-        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+        self, texts: Sequence[str], *, purpose: Purpose | None, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """
         Turn texts into token ids.
@@ -45,7 +48,8 @@ class TextEngine(Protocol):
             texts: Any strings.
 
             purpose: Which side of a comparison the texts are on; for weights that are told so in
-                words, those words become part of each text.
+                words, those words become part of each text. None for the texts alone, which is
+                what their terms are counted from.
 
             instruction: What the comparison is for, in the caller's words, instead of the usual
                 ones; weights that take none ignore it.

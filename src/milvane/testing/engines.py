@@ -66,11 +66,16 @@ class HashingEngine:
         """Say whether an instruction changes the vectors."""
         return self._is_told
 
+    def adds_words(self, purpose: Purpose) -> bool:  # noqa: ARG002 - the port's signature
+        """Say whether the purpose is put before each text."""
+        return self._is_told
+
     async def tokenize(
-        self, texts: Sequence[str], *, purpose: Purpose, instruction: str | None = None
+        self, texts: Sequence[str], *, purpose: Purpose | None, instruction: str | None = None
     ) -> list[NDArray[np.int32]]:
         """Turn each text into one id per word."""
-        prompt = f"{instruction or purpose.value}: " if self._is_told else ""
+        is_told = self._is_told and purpose is not None
+        prompt = f"{instruction or (purpose and purpose.value)}: " if is_told else ""
         return [_token_ids(prompt + text) for text in texts]
 
     async def embed(

@@ -72,11 +72,14 @@ def openai_router(
     @router.get("/models")
     async def list_models() -> ModelList:
         """List the catalogue, with the weights that serve each model here."""
-        return ModelList(data=[model_card(model) for model in MODELS.values()])
+        return ModelList(
+            data=[model_card(model, service.weights_of(model)) for model in MODELS.values()]
+        )
 
     @router.get("/models/{name:path}")
     async def get_model(name: str) -> ModelCard:
         """Describe one model."""
-        return model_card(find_model(name))
+        model = find_model(name)
+        return model_card(model, service.weights_of(model))
 
     return router

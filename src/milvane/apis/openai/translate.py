@@ -13,7 +13,7 @@ from milvane.apis.openai.errors import ALGORITHM, NotOffered
 from milvane.apis.openai.token_ids import count_inputs, refusal_of, texts_of
 from milvane.apis.openai.wire import EmbeddingsBody, ModelCard, Serving
 from milvane.apis.ports import TokenTexts
-from milvane.domain.catalogue import find_model, weights_of
+from milvane.domain.catalogue import WeightsName, find_model
 from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Lane, Model, Output, Purpose
 from milvane.serving.embedding import Embedded, EmbedRequest
@@ -118,13 +118,12 @@ def render_embeddings(
     yield b"]," + orjson.dumps(_rest_of_answer(embedded, body, request_id))[1:]
 
 
-def model_card(model: Model) -> ModelCard:
+def model_card(model: Model, weights: WeightsName | None) -> ModelCard:
     """Describe a model, and say openly which weights serve it here."""
-    weights = weights_of(model)
     return ModelCard(
         id=model.name,
         milvane=Serving(
-            weights=weights.name if weights else None,
+            weights=weights,
             description=model.description,
             dimensions=str(model.dimensions),
             default_dimension=model.default_dimension,

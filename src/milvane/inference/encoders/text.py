@@ -53,7 +53,7 @@ class TextEncoder:
         self,
         texts: Sequence[str],
         *,
-        purpose: Purpose = Purpose.DOCUMENT,
+        purpose: Purpose | None = Purpose.DOCUMENT,
         instruction: str | None = None,
     ) -> list[NDArray[np.int32]]:
         """
@@ -63,19 +63,23 @@ class TextEncoder:
             texts: Any strings; half of a surrogate pair counts as an unknown character.
 
             purpose: Which side of a comparison the texts are on; the prompt of that side, if the
-                model has one, stands before each text.
+                model has one, stands before each text. None for the texts alone.
 
             instruction: What the comparison is for, for models that follow instructions.
 
         Returns:
             For each text, in order, its ids without special tokens; never cut.
         """
-        prompt = self._recipe.prompt(purpose, instruction)
+        prompt = self.prompt(purpose, instruction)
         whole = [_without_lone_surrogates(f"{prompt}{text}" if prompt else text) for text in texts]
         if self._recipe.lower_case:
             whole = [text.lower() for text in whole]
         encodings = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def prompt(self, purpose: Purpose | None, instruction: str | None = None) -> str:
+        """Say what stands before a text; see `Recipe.prompt`."""
+        return "" if purpose is None else self._recipe.prompt(purpose, instruction)
 
     def takes_instruction(self, purpose: Purpose) -> bool:
         """Say whether an instruction changes the ids of texts of this purpose."""

@@ -234,7 +234,7 @@ def test_answer_counts_tokens_and_reports_cuts() -> None:
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
 def test_card_says_which_weights_serve_a_model(model: Model) -> None:
     """Nobody needs to guess what computes the vectors."""
-    card = model_card(model)
+    card = model_card(model, SERVED_BY.get(model.name))
     assert card.id == model.name
     assert card.milvane.weights == SERVED_BY.get(model.name)
     assert card.milvane.weights is None or card.milvane.weights in WEIGHTS
