@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from milvane.domain.callers import Caller
 from milvane.domain.errors import InvalidInput
 from milvane.domain.jobs import JobKind, JobQuery, JobState
+from milvane.jobs.runner import JobRunner
 from milvane.jobs.settings import JobsSettings
+from milvane.serving.callers import calling
 from milvane.storage.settings import StorageSettings
 from offices import Office, open_office
 
@@ -56,6 +59,31 @@ async def test_each_job_is_taken_by_one(offices: list[Office]) -> None:
         taken += [lease for lease in await asyncio.gather(*asked) if lease is not None]
     assert sorted(lease.job_id for lease in taken) == sorted(job.id for job in jobs)
     assert await offices[0].take() is None
+
+
+async def test_tenants_take_turns(offices: list[Office]) -> None:
+    """Who hands in many jobs waits with the second one until others have had their first."""
+    office, _ = offices
+    owners = {}
+    for tenant in ["many", "many", "many", "few", "one", "few"]:
+        with calling(Caller(name=tenant, tenant=tenant)):
+            owners[(await office.order_batch(batch_of(1))).id] = tenant
+    turns = []
+    while (lease := await office.take()) is not None:
+        turns.append(owners[lease.job_id])
+        await JobRunner(office.workshop, lease).run()
+    assert turns == ["many", "few", "one", "many", "few", "many"]
+
+
+async def test_held_jobs_count_as_a_turn(offices: list[Office]) -> None:
+    """While a job of one tenant is held, the next free place is another's."""
+    office, other = offices
+    owners = {}
+    for tenant in ["many", "many", "few"]:
+        with calling(Caller(name=tenant, tenant=tenant)):
+            owners[(await office.order_batch(batch_of(1))).id] = tenant
+    taken = [await office.take(), await other.take(), await office.take()]
+    assert [owners[lease.job_id] for lease in taken if lease] == ["many", "few", "many"]
 
 
 async def test_two_workers_do_every_line_once(offices: list[Office]) -> None:

@@ -13,22 +13,24 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
-    Row,
     Select,
     Update,
     and_,
+    case,
     delete,
     func,
     insert,
     or_,
     select,
+    type_coerce,
     update,
 )
 
 from milvane.domain.errors import TooManyPending
-from milvane.domain.files import FileId, StoredFile
+from milvane.domain.files import StoredFile
 from milvane.domain.jobs import (
     Job,
     JobId,
@@ -40,11 +42,11 @@ from milvane.domain.jobs import (
     LineCounts,
     LineProblem,
 )
-from milvane.domain.models import Purpose
 from milvane.jobs.leasing import Lease
 from milvane.jobs.lifecycle import FOLLOWERS
 from milvane.jobs.paging import Position
-from milvane.storage.files import record
+from milvane.jobs.rows import conditions_of, job_of, new_row
+from milvane.storage.file_records import record
 from milvane.storage.tables import JOB_PAGES, JOBS
 
 _ID_PREFIXES: Mapping[JobKind, str] = {JobKind.BATCH: "batch_", JobKind.TEXT_TASK: "task-"}
@@ -119,63 +121,53 @@ def insert_job(
         expires_at=until,
         tenant=tenant,
     )
-    connection.execute(
-        insert(JOBS).values(
-            {
-                "id": job.id,
-                "kind": order.kind.value,
-                "state": job.state.value,
-                "input_file_id": order.input_file_id,
-                "window_s": round(order.window_s),
-                "completion_window": order.window,
-                "endpoint": order.endpoint,
-                "requested_model": order.model,
-                "model": order.model,
-                "purpose": order.purpose.value,
-                "request_id": order.request_id,
-                "metadata": dict(order.metadata),
-                "label": order.metadata.get("ds_name", ""),
-                "problems": [],
-                "lines_total": 0,
-                "lines_completed": 0,
-                "lines_failed": 0,
-                "total_tokens": 0,
-                "created_at": now,
-                "expires_at": until,
-                "pages": 0,
-                "input_offset": 0,
-                "input_line": 0,
-                "attempts": 0,
-                "stalls": 0,
-                "tenant": tenant,
-            }
-        )
-    )
+    connection.execute(insert(JOBS).values(new_row(job)))
     return job
 
 
 def find_job(connection: Connection, job_id: str) -> Job | None:
     """Read a job."""
     row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one_or_none()
-    return None if row is None else _job_of(row)
+    return None if row is None else job_of(row)
 
 
 def list_jobs(connection: Connection, query: JobQuery, *, tenant: str) -> JobPage:
     """Read a page of the jobs of a tenant, newest first."""
-    conditions = [JOBS.c.tenant == tenant, *_conditions(query)]
+    conditions = [JOBS.c.tenant == tenant, *conditions_of(query)]
     total = connection.execute(select(func.count()).select_from(JOBS).where(*conditions)).scalar()
     rows = connection.execute(_after(connection, query, select(JOBS).where(*conditions))).all()
-    jobs = tuple(_job_of(row) for row in rows[: query.limit])
+    jobs = tuple(job_of(row) for row in rows[: query.limit])
     return JobPage(jobs, has_more=len(rows) > query.limit, total=total or 0)
 
 
 def claim(connection: Connection, owner: str, *, now: datetime, until: datetime) -> Lease | None:
-    """Take the job that has waited longest and that nobody holds, those to be cancelled first."""
+    """
+    Take a job that nobody holds, those to be cancelled first.
+
+    Tenants take turns: next is one of whom the fewest jobs are held, of those the one whose last
+    job began longest ago, and of its jobs the one that has waited longest.
+    """
     is_free = or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until <= now)
+    turns = (
+        select(
+            JOBS.c.tenant,
+            func.sum(case((JOBS.c.lease_until > now, 1), else_=0)).label("held"),
+            func.coalesce(func.max(type_coerce(JOBS.c.started_at, BigInteger)), 0).label("began"),
+        )
+        .group_by(JOBS.c.tenant)
+        .subquery()
+    )
     waiting = (
         select(JOBS.c.id, JOBS.c.attempts)
+        .join(turns, turns.c.tenant == JOBS.c.tenant)
         .where(JOBS.c.state.in_(_UNFINISHED), is_free)
-        .order_by((JOBS.c.state != JobState.CANCELLING.value), JOBS.c.created_at, JOBS.c.id)
+        .order_by(
+            JOBS.c.state != JobState.CANCELLING.value,
+            turns.c.held,
+            turns.c.began,
+            JOBS.c.created_at,
+            JOBS.c.id,
+        )
         .limit(1)
     )
     row = connection.execute(waiting).one_or_none()
@@ -224,7 +216,7 @@ def read_checkpoint(connection: Connection, lease: Lease) -> Checkpoint:
     if row is None:
         raise LeaseLost(lease.job_id)
     position = Position(row.input_offset, row.input_line)
-    return Checkpoint(_job_of(row), row.pages, position, row.stalls - 1)
+    return Checkpoint(job_of(row), row.pages, position, row.stalls - 1)
 
 
 def change_state(
@@ -398,23 +390,6 @@ def _held(connection: Connection, change: Update) -> None:
         raise LeaseLost
 
 
-def _conditions(query: JobQuery) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [JOBS.c.kind == query.kind.value]
-    if query.states:
-        conditions.append(JOBS.c.state.in_([state.value for state in query.states]))
-    if query.input_file_ids:
-        conditions.append(JOBS.c.input_file_id.in_(list(query.input_file_ids)))
-    if query.name:
-        conditions.append(JOBS.c.label.contains(query.name, autoescape=True))
-    if query.model:
-        conditions.append(JOBS.c.requested_model == query.model)
-    if query.created_from is not None:
-        conditions.append(JOBS.c.created_at >= query.created_from)
-    if query.created_before is not None:
-        conditions.append(JOBS.c.created_at < query.created_before)
-    return conditions
-
-
 def _after(connection: Connection, query: JobQuery, listed: Select[Any]) -> Select[Any]:
     after = None if query.after is None else find_job(connection, query.after)
     if after is not None:
@@ -427,35 +402,3 @@ def _after(connection: Connection, query: JobQuery, listed: Select[Any]) -> Sele
         )
     ordered = listed.order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc())
     return ordered.offset(query.offset).limit(query.limit + 1)
-
-
-def _job_of(row: Row[Any]) -> Job:
-    facts = row._mapping  # noqa: SLF001 - its documented way to a column by name
-    return Job(
-        id=JobId(row.id),
-        order=JobOrder(
-            kind=JobKind(row.kind),
-            input_file_id=FileId(row.input_file_id),
-            window_s=row.window_s,
-            window=row.completion_window,
-            endpoint=row.endpoint,
-            model=row.requested_model,
-            purpose=Purpose(row.purpose),
-            request_id=row.request_id,
-            metadata=facts["metadata"],
-        ),
-        state=JobState(row.state),
-        model=row.model,
-        counts=LineCounts(row.lines_total, row.lines_completed, row.lines_failed),
-        total_tokens=row.total_tokens,
-        problems=tuple(LineProblem(**problem) for problem in facts["problems"]),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        started_at=row.started_at,
-        finalizing_at=row.finalizing_at,
-        cancelling_at=row.cancelling_at,
-        ended_at=row.ended_at,
-        output_file_id=row.output_file_id and FileId(row.output_file_id),
-        error_file_id=row.error_file_id and FileId(row.error_file_id),
-        tenant=row.tenant,
-    )

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, and_, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import Self
 
@@ -44,6 +44,13 @@ from milvane.domain.files import (
     shown_name,
 )
 from milvane.storage.database import Database
+from milvane.storage.file_records import (
+    check_room,
+    forget_expired,
+    list_records,
+    read_file,
+    record,
+)
 from milvane.storage.settings import StorageSettings
 from milvane.storage.tables import FILES, UPLOAD_GRANTS
 
@@ -249,7 +256,7 @@ class FileStore:
             NotFound: If the file to begin after does not exist.
         """
         after = None if query.after is None else await self.find(query.after, tenant=tenant)
-        return await self._database.read(partial(_list, query, tenant, after, self._clock()))
+        return await self._database.read(partial(list_records, query, tenant, after, self._clock()))
 
     async def delete(self, file_id: str, *, tenant: str) -> None:
         """
@@ -301,14 +308,14 @@ class FileStore:
     async def sweep(self) -> None:
         """Remove expired files, and content that no record knows."""
         now = self._clock()
-        await self._database.write(partial(_forget_expired, now))
+        await self._database.write(partial(forget_expired, now))
         recorded = await self._database.read(
             lambda connection: set(connection.execute(select(FILES.c.id)).scalars())
         )
         await self._database.run(partial(self._remove_unrecorded, recorded))
 
     def _add(self, file: StoredFile, connection: Connection) -> StoredFile:
-        self._check_room(file, connection)
+        check_room(self._settings, file, connection)
         try:
             with connection.begin_nested():
                 record(connection, file)
@@ -319,26 +326,6 @@ class FileStore:
             self.path_of(file).unlink(missing_ok=True)
             return present
         return file
-
-    def _check_room(self, file: StoredFile, connection: Connection) -> None:
-        settings = self._settings
-        everything = select(func.count(), func.coalesce(func.sum(FILES.c.size_bytes), 0))
-        count, total_bytes = connection.execute(everything).one()
-        if count >= settings.max_files or total_bytes + file.size_bytes > settings.max_total_bytes:
-            raise QuotaExceeded(
-                f"the store is full: {count} files, {total_bytes} bytes. Delete some, or have the "
-                "operator raise storage.max_files or storage.max_total_bytes",
-                retry_after_s=60,
-            )
-        if settings.max_tenant_bytes is None:
-            return
-        _, own_bytes = connection.execute(everything.where(FILES.c.tenant == file.tenant)).one()
-        if own_bytes + file.size_bytes > settings.max_tenant_bytes:
-            raise QuotaExceeded(
-                f"your files have {own_bytes} bytes, and may have {settings.max_tenant_bytes}: "
-                "delete some, or have the operator raise storage.max_tenant_bytes",
-                retry_after_s=60,
-            )
 
     def _remove_unrecorded(self, recorded: set[str]) -> None:
         oldest = time.time() - _ABANDONED_S
@@ -427,29 +414,6 @@ class Incoming:
         self._draft.path.unlink(missing_ok=True)
 
 
-def record(connection: Connection, file: StoredFile) -> None:
-    """Write a sealed file's facts, as a part of a transaction."""
-    connection.execute(
-        insert(FILES).values(
-            id=file.id,
-            key=file.key,
-            name=file.name,
-            purpose=file.purpose.value,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            created_at=file.created_at,
-            expires_at=file.expires_at,
-            tenant=file.tenant,
-        )
-    )
-
-
-def read_file(condition: ColumnElement[bool], connection: Connection) -> StoredFile | None:
-    """Read one file's facts, as a part of a transaction."""
-    row = connection.execute(select(FILES).where(condition)).one_or_none()
-    return None if row is None else _file_of(row)
-
-
 def sync(path: Path) -> None:
     """Have a file's content, or a folder's entries, written to the disk itself."""
     handle = os.open(path, os.O_RDONLY)
@@ -457,58 +421,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _file_of(row: Row[Any]) -> StoredFile:
-    return StoredFile(
-        id=FileId(row.id),
-        name=row.name,
-        purpose=FilePurpose(row.purpose),
-        size_bytes=row.size_bytes,
-        sha256=row.sha256,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        key=row.key,
-        tenant=row.tenant,
-    )
-
-
-def _list(
-    query: FileQuery,
-    tenant: str,
-    after: StoredFile | None,
-    now: datetime,
-    connection: Connection,
-) -> FilePage:
-    conditions = [
-        FILES.c.tenant == tenant,
-        FILES.c.purpose.in_([purpose.value for purpose in query.purposes]),
-        or_(FILES.c.expires_at.is_(None), FILES.c.expires_at > now),
-    ]
-    total = connection.execute(select(func.count()).select_from(FILES).where(*conditions)).scalar()
-    listed = select(FILES).where(*conditions)
-    if after is not None:
-        created_at = FILES.c.created_at
-        listed = listed.where(
-            or_(
-                created_at < after.created_at,
-                and_(created_at == after.created_at, FILES.c.id < after.id),
-            )
-        )
-    listed = listed.order_by(FILES.c.created_at.desc(), FILES.c.id.desc())
-    rows = connection.execute(listed.offset(query.offset).limit(query.limit + 1))
-    files = _files_of(rows)
-    return FilePage(files[: query.limit], has_more=len(files) > query.limit, total=total or 0)
-
-
-def _files_of(rows: Iterable[Row[Any]]) -> tuple[StoredFile, ...]:
-    return tuple(_file_of(row) for row in rows)
-
-
-def _forget_expired(now: datetime, connection: Connection) -> None:
-    # Their content goes as unrecorded content does, a day later: somebody may still be reading it.
-    for table in (FILES, UPLOAD_GRANTS):
-        connection.execute(delete(table).where(table.c.expires_at <= now))
 
 
 def _disk_failure(error: OSError) -> UpstreamUnavailable:
