@@ -14,6 +14,7 @@ from milvus_lite.adapter.grpc.translators.index import kv_pairs_to_index_params_
 from milvus_lite.exceptions import IndexNotFoundError, MilvusLiteError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from milvane.instances.lite.filters import fill_filter
 from milvane.instances.lite.indexing import settle_search
 
 if TYPE_CHECKING:
@@ -44,13 +45,43 @@ class Servicer(MilvusServicer):
     def Search(self, request: Any, context: Any) -> Any:
         """Search; `settle_search` says what of the parameters Milvus Lite gets."""
         _settle(request.search_params)
-        return super().Search(request, context)
+        request.dsl = fill_filter(request.dsl, request.expr_template_values)
+        response = super().Search(request, context)
+        if self._are_bm25_distances(request, context):
+            # Milvus Lite shows them as it keeps them, the best lowest; Milvus the other way round.
+            scores = [-score for score in response.results.scores]
+            response.results.ClearField("scores")
+            response.results.scores.extend(scores)
+        return response
+
+    def _are_bm25_distances(self, request: Any, context: Any) -> bool:
+        # What functions rank anew have scores already.
+        if request.HasField("function_score") or getattr(request, "function_chains", ()):
+            return False
+        try:
+            collection = self._get_collection(request, context)
+            parameters = {pair.key: pair.value for pair in request.search_params}
+            field = collection._resolve_anns_field(parameters.get("anns_field") or None)
+        except (MilvusLiteError, ValueError):
+            return False  # the response says why
+        return field in collection._bm25_analyzers
 
     def HybridSearch(self, request: Any, context: Any) -> Any:
         """Search several fields; see `Search`."""
         for part in request.requests:
             _settle(part.search_params)
+            part.dsl = fill_filter(part.dsl, part.expr_template_values)
         return super().HybridSearch(request, context)
+
+    def Query(self, request: Any, context: Any) -> Any:
+        """Query; places in the filter are filled in."""
+        request.expr = fill_filter(request.expr, request.expr_template_values)
+        return super().Query(request, context)
+
+    def Delete(self, request: Any, context: Any) -> Any:
+        """Delete; places in the filter are filled in."""
+        request.expr = fill_filter(request.expr, request.expr_template_values)
+        return super().Delete(request, context)
 
     def CreateIndex(self, request: Any, context: Any) -> Any:
         """Create an index; to ask again for the one that is there succeeds, as in Milvus."""

@@ -1,15 +1,18 @@
 """
 Searches of sparse vectors and BM25, without Milvus Lite's loops over all rows.
 
-What is scored, and how, is Milvus Lite's; which rows are there comes from `views`. One thing
-differs: a deletion that names a partition hides its key in every partition at once, as it does in
-Milvus Lite too as soon as the deletion is on disk.
+What is scored, and how, is Milvus Lite's; which rows are there comes from `views`. Two things
+differ. A deletion that names a partition hides its key in every partition at once, as it does in
+Milvus Lite too as soon as the deletion is on disk. And BM25 counts documents and words over all
+segments and the memory together, as Milvus does: equal texts score alike wherever they are.
 """
 
 # ruff: noqa: SLF001 - this function stands in for a method of Milvus Lite's collection
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from milvus_lite.index.sparse_factory import (
     create_sparse_index,
     sparse_index_matches,
 )
+from milvus_lite.index.sparse_inverted import SparseInvertedIndex
 
 from milvane.instances.lite.records import Materials
 
@@ -28,11 +32,26 @@ if TYPE_CHECKING:
 
     from milvus_lite.engine.collection import Collection
     from milvus_lite.storage.segment import Segment
+    from numpy.typing import NDArray
 
+    from milvane.instances.lite.live import Mask
     from milvane.instances.lite.views import View, Views
 
     Hits = list[dict[str, Any]]
     Candidate = tuple[float, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Some rows that are searched together."""
+
+    number: int
+    """Of the segment; the memory comes last."""
+    index: Any
+    mask: Mask | None
+    """Which of the index's rows may be found; nothing if all may."""
+    rows: NDArray[np.int64] | None = None
+    """The rows of the index; nothing if they have its numbers."""
 
 
 def search_sparse(
@@ -63,24 +82,25 @@ def search_sparse(
     parameters = spec.build_params if spec else {}
     view = views.look()  # everywhere: a row is obsolete wherever its successor is
     wanted = frozenset(partition_names) if partition_names else None
-    found: list[list[Candidate]] = [[] for _ in queries]
-    for source, segment in enumerate(view.segments):
-        if wanted is not None and segment.partition not in wanted:
-            continue
-        mask = view.masks[segment]
-        if expression is not None:
-            mask = view.matching(segment, expression, plan)
-        if mask is not None and not mask.any():
-            continue
-        index = _index_of(segment, vector_field, metric_type, parameters)
-        numbers, distances = _search_prepared_sparse_index(index, queries, top_k, valid_mask=mask)
-        _note(found, source, numbers, distances)
-    rows = _rows_in_memory(view, wanted, expression)
+    sources = [
+        _segment_source(view, number, vector_field, metric_type, parameters, expression, plan)
+        for number, segment in enumerate(view.segments)
+        if wanted is None or segment.partition in wanted
+    ]
+    rows = _rows_in_memory(view, wanted)
     if len(rows):
-        values = (_value(view, vector_field, row) for row in rows.tolist())
-        index = _build(values, metric_type, parameters)
-        numbers, distances = _search_prepared_sparse_index(index, queries, top_k)
-        _note(found, len(view.segments), np.where(numbers < 0, -1, rows[numbers]), distances)
+        sources.append(
+            _memory_source(view, rows, vector_field, metric_type, parameters, expression)
+        )
+    found: list[list[Candidate]] = [[] for _ in queries]
+    for source, index in zip(sources, _counting_together(sources, queries), strict=True):
+        if source.mask is None or source.mask.any():
+            numbers, distances = _search_prepared_sparse_index(
+                index, queries, top_k, valid_mask=source.mask
+            )
+            if source.rows is not None:
+                numbers = np.where(numbers < 0, -1, source.rows[numbers])
+            _note(found, source.number, numbers, distances)
     materials = Materials(view, collection.pk_field, output_fields)
     return [
         [
@@ -95,6 +115,55 @@ def search_sparse(
         ]
         for each in found
     ]
+
+
+def _segment_source(
+    view: View,
+    number: int,
+    name: str,
+    metric: str,
+    parameters: Mapping[str, Any],
+    expression: Any,
+    plan: Any,
+) -> _Source:
+    segment = view.segments[number]
+    mask = view.masks[segment]
+    if expression is not None:
+        mask = view.matching(segment, expression, plan)
+    return _Source(number, _index_of(segment, name, metric, parameters), mask)
+
+
+def _memory_source(
+    view: View,
+    rows: NDArray[np.int64],
+    name: str,
+    metric: str,
+    parameters: Mapping[str, Any],
+    expression: Any,
+) -> _Source:
+    index = _build((_value(view, name, row) for row in rows.tolist()), metric, parameters)
+    mask = None
+    if expression is not None:
+        matching = view.recent_matching(expression)
+        mask = None if matching is None else matching[rows]
+    return _Source(len(view.segments), index, mask, rows)
+
+
+def _counting_together(sources: list[_Source], queries: Iterable[Mapping[int, float]]) -> list[Any]:
+    """Return the sources' indexes, those of BM25 with the counts of all of them."""
+    indexes = [source.index for source in sources]
+    if len(indexes) < 2 or not isinstance(indexes[0], SparseInvertedIndex):
+        return indexes
+    documents = sum(index.doc_count for index in indexes)
+    words = sum(index.doc_count * index.avgdl for index in indexes)
+    terms = {term for query in queries for term in query}
+    frequencies = {term: sum(index._df.get(term, 0) for index in indexes) for term in terms}
+    together = []
+    for index in map(copy.copy, indexes):
+        index.doc_count, index.avgdl = documents, words / documents if documents else 0.0
+        index._df = frequencies
+        together.append(index)
+    return together
 
 
 def _index_of(segment: Segment, name: str, metric: str, parameters: Mapping[str, Any]) -> Any:
@@ -115,11 +184,9 @@ def _decoded(values: Iterable[Any]) -> Iterable[Any]:
     return (bytes_to_sparse(each) if isinstance(each, bytes) else each or {} for each in values)
 
 
-def _rows_in_memory(view: View, wanted: frozenset[str] | None, expression: Any) -> Any:
+def _rows_in_memory(view: View, wanted: frozenset[str] | None) -> NDArray[np.int64]:
     recent = view.recent
     mask = view.recent_mask
-    if expression is not None and recent.keys:
-        mask = view.recent_matching(expression)
     rows = np.arange(len(recent.keys)) if mask is None else np.flatnonzero(mask)
     if wanted is None:
         return rows
