@@ -74,17 +74,7 @@ def create_app(
         docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[
-            Middleware(RequestTimes, operations=measured.operations),
-            Middleware(RequestIds),
-            Middleware(LastResort, answer=answer_unexpected),
-            Middleware(KeyCheck, authenticator=authenticator),
-            Middleware(
-                BodyCap,
-                max_body_bytes=settings.max_body_bytes,
-                uploads=upload_limits(background),
-            ),
-        ],
+        middleware=_middleware(settings, background, authenticator, measured),
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_refusal},
     )
     app.include_router(health_router(readiness))
@@ -98,6 +88,23 @@ def create_app(
     app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
     app.include_router(aisearch_router(service, settings, clock))
     return app
+
+
+def _middleware(
+    settings: ApisSettings,
+    background: Background | None,
+    authenticator: Authenticator,
+    measured: Measured,
+) -> list[Middleware]:
+    """Say what holds for every request, outermost first."""
+    uploads = upload_limits(background)
+    return [
+        Middleware(RequestTimes, operations=measured.operations),
+        Middleware(RequestIds),
+        Middleware(LastResort, answer=answer_unexpected),
+        Middleware(KeyCheck, authenticator=authenticator),
+        Middleware(BodyCap, max_body_bytes=settings.max_body_bytes, uploads=uploads),
+    ]
 
 
 async def _on_service_error(request: Request, error: ServiceError) -> Response:

@@ -107,6 +107,16 @@ async def test_fifty_tasks_may_be_unfinished(
     assert (await submit(client, file.id)).status_code == 200
 
 
+async def test_limits_of_tasks_are_listed(client: httpx.AsyncClient) -> None:
+    """What is kept to is what the listing of limits says; other models have none."""
+    answer = await client.get("/api/v1/quotas", params={"page_size": 100})
+    limits = {each["model"]: each["model_limit"] for each in answer.json()["output"]["quotas"]}
+    assert limits["text-embedding-v4"]["request_limit"] is None
+    limit = limits["text-embedding-async-v2"]
+    assert (limit["request_limit"], limit["request_limit_period"]) == (1, 1)
+    assert limit["async_user_queue_limit"] == 50
+
+
 async def test_other_limits_are_not_kept(tmp_path: Path) -> None:
     """Unless the operator wants published limits, nobody is refused for coming too soon."""
     async with open_office(tmp_path) as office:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from milvane.apis.connection import run_while_connected
 from milvane.apis.dashscope.parsing import parse_multimodal_body, parse_text_body
 from milvane.apis.dashscope.ports import AsyncTasks
+from milvane.apis.dashscope.tasks import MAX_PENDING, SUBMISSIONS
 from milvane.apis.dashscope.translate import (
     check_count,
     check_multimodal_model,
@@ -22,6 +23,7 @@ from milvane.apis.dashscope.translate import (
 from milvane.apis.dashscope.wire import (
     ErrorAnswer,
     ListedModel,
+    ModelLimit,
     ModelPage,
     ModelsAnswer,
     MultimodalAnswer,
@@ -110,11 +112,11 @@ def dashscope_router(
     router.post(
         MULTIMODAL_PATH, response_model=MultimodalAnswer, openapi_extra=body_of(MultimodalBody)
     )(embed_contents)
-    _add_listings(router)
+    _add_listings(router, are_limits_strict=settings.strict_limits)
     return router
 
 
-def _add_listings(router: APIRouter) -> None:
+def _add_listings(router: APIRouter, *, are_limits_strict: bool) -> None:
     @router.get(f"{PREFIX}/models")
     async def list_models(
         request: Request, model: str = "", page_no: PageNumber = "1", page_size: PageSize = "10"
@@ -137,9 +139,23 @@ def _add_listings(router: APIRouter) -> None:
         """List the limits of each model; null where there is none."""
         page, size = _number(page_no, "page_no"), _number(page_size, "page_size", MAX_PAGE_SIZE)
         found = _named(model)
-        listed = [Quota(model=each.name) for each in found[(page - 1) * size : page * size]]
+        listed = [
+            _quota(each, are_limits_strict=are_limits_strict)
+            for each in found[(page - 1) * size : page * size]
+        ]
         output = QuotaPage(quotas=listed, page_no=page, page_size=size, total=len(found))
         return QuotasAnswer(request_id=request.state.request_id, output=output)
+
+
+def _quota(model: Model, *, are_limits_strict: bool) -> Quota:
+    if not (are_limits_strict and model.is_asynchronous):
+        return Quota(model=model.name)
+    limit = ModelLimit(
+        request_limit=SUBMISSIONS.requests,
+        request_limit_period=round(SUBMISSIONS.period_s),
+        async_user_queue_limit=MAX_PENDING,
+    )
+    return Quota(model=model.name, model_limit=limit)
 
 
 def _named(name: str) -> list[Model]:
