@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _BRIEF_S = 0.002
 _SHAPES_KEPT = 1_024
 _WEIGHT = 0.25
+_WITH_SHAPE = frozenset({"Search", "Query"})
 
 
 def shape_of(rpc: str, key: CollectionKey, request: Any) -> Hashable:
@@ -33,15 +34,15 @@ def shape_of(rpc: str, key: CollectionKey, request: Any) -> Hashable:
     Returns:
         Nothing if that is more than a few words.
     """
+    if rpc not in _WITH_SHAPE or request.expr_template_values:
+        return None
     if rpc == "Search":
         parameters = tuple((pair.key, pair.value) for pair in request.search_params)
         words = (request.dsl, tuple(request.output_fields), tuple(request.partition_names))
         return (rpc, key, request.nq, parameters, words)
-    if rpc == "Query":
-        parameters = tuple((pair.key, pair.value) for pair in request.query_params)
-        words = (request.expr, tuple(request.output_fields), tuple(request.partition_names))
-        return (rpc, key, parameters, words)
-    return None
+    parameters = tuple((pair.key, pair.value) for pair in request.query_params)
+    words = (request.expr, tuple(request.output_fields), tuple(request.partition_names))
+    return (rpc, key, parameters, words)
 
 
 class Durations:

@@ -55,6 +55,9 @@ def test_shape_is_everything_but_the_vectors() -> None:
 
 def test_reads_without_a_shape_are_never_brief() -> None:
     """What is not described in a few words is not looked up either."""
+    filled = milvus_pb2.QueryRequest(expr="id in {ids}")
+    filled.expr_template_values["ids"].array_val.long_data.data.append(3)
+    assert shape_of("Query", ROWS, filled) is None
     durations = Durations()
     shape = shape_of("HybridSearch", ROWS, milvus_pb2.HybridSearchRequest())
     durations.note(shape, BRIEF_S)
