@@ -214,3 +214,18 @@ def test_garbage_never_harms_others() -> None:
     finally:
         loop.run_until_complete(context.__aexit__(None, None, None))
         loop.close()
+
+
+async def test_port_of_http_alone_is_bounded_as_well() -> None:
+    """Where nothing is shared, one connection more than allowed is closed too."""
+    listener = HttpListener(
+        echo_app, host="127.0.0.1", port=0, drain_timeout_s=1, patience_s=5, max_connections=2
+    )
+    async with listener:
+        idle = [await connect(listener.port) for _ in range(2)]
+        assert await exchange(listener.port, LAST_REQUEST) == b""
+        idle[0][1].close()
+        await idle[0][1].wait_closed()
+        while b"200" not in await exchange(listener.port, LAST_REQUEST):
+            continue
+        idle[1][1].close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from collections.abc import Generator
 from pathlib import Path
@@ -20,6 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from milvane.domain.errors import Conflict
 
 logger = logging.getLogger(__name__)
+
+_FULL_IS_TOLD_EVERY_S = 10.0
 
 
 class _Embedded(uvicorn.Server):
@@ -41,6 +44,8 @@ class _Impatient(H11Protocol):
     patience_s: float
     """How long a head may take in all, and a body may stand still."""
     max_connections: int
+    told_full_at = -math.inf
+    """When the log said last that there are too many; one time for all of a listener."""
     is_secure: bool
     """Whether what comes here was decrypted before."""
 
@@ -53,14 +58,20 @@ class _Impatient(H11Protocol):
         if self.is_secure:
             self.scheme = "https"
         if len(self.connections) > self.max_connections:
-            logger.warning(
-                "%d HTTP connections are open, one more is closed: close idle clients, or allow "
-                "more with server.max_connections",
-                self.max_connections,
-            )
+            self._tell_full()
             transport.abort()
             return
         self._wait_on()
+
+    def _tell_full(self) -> None:
+        kind, now = type(self), self.loop.time()
+        if now - kind.told_full_at >= _FULL_IS_TOLD_EVERY_S:
+            kind.told_full_at = now
+            logger.warning(
+                "%d HTTP connections are open, and more are closed: close idle clients, or allow "
+                "more with server.max_connections",
+                self.max_connections,
+            )
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and wait for what is still missing."""
