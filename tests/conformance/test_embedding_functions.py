@@ -220,6 +220,30 @@ def test_one_text_feeds_dense_and_bm25(client: MilvusClient, name: str) -> None:
     assert hits[0]["id"] == 3
 
 
+def test_places_in_filters_are_filled(client: MilvusClient, name: str) -> None:
+    """Searches of one field and of several, queries and deletions take values beside the filter."""
+    create(client, name, more=with_bm25)
+    insert_texts(client, name)
+    values = {"ids": [0, 1]}
+    question = ["space travel"]
+    (hits,) = client.search(
+        name, question, anns_field="dense", filter="id in {ids}", filter_params=values
+    )
+    assert {hit["id"] for hit in hits} == {0, 1}
+    part = AnnSearchRequest(
+        question, "dense", {"metric_type": "COSINE"}, 4, expr="id in {ids}", expr_params=values
+    )
+    (hits,) = client.hybrid_search(name, [part], RRFRanker(), limit=4)
+    assert {hit["id"] for hit in hits} == {0, 1}
+    text = {"text": TEXTS[2]}
+    (row,) = client.query(name, "document == {text}", output_fields=["id"], filter_params=text)
+    assert row["id"] == 2
+    client.delete(name, filter="id in {ids}", filter_params=values)
+    assert [row["id"] for row in client.query(name, "id >= 0", output_fields=["id"])] == [2, 3]
+    with pytest.raises(MilvusException, match="is not found"):
+        client.query(name, "id == {other}", filter_params=values)
+
+
 def test_alias_and_new_name_keep_the_function(client: MilvusClient, name: str) -> None:
     """A collection is the same by whatever name it is called."""
     create(client, name)

@@ -63,7 +63,9 @@ def settle_index(kind: FieldKind, asked: Mapping[str, str]) -> dict[str, str]:
     wanted = asked.get("index_type", "").upper()
     if kind is FieldKind.DENSE:
         _check_dense(wanted, asked)
-        return dict(asked)
+        defaults = {"index_type": "AUTOINDEX", "metric_type": "COSINE"}
+        # As in Milvus, whoever names an index names its metric; the Node client names no index.
+        return {**defaults, **asked} if wanted in ("", "AUTOINDEX") else dict(asked)
     if wanted not in _SPARSE_NAMES:
         _refuse_type(wanted, kind)
     metric = "BM25" if kind is FieldKind.BM25 else "IP"

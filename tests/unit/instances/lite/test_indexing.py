@@ -54,6 +54,14 @@ def test_indexes_that_cannot_be_built_are_refused(
     assert words in refusal.value.message
 
 
+def test_dense_vectors_get_the_automatic_index_if_none_is_named() -> None:
+    """A metric is enough, and may be missing as well; a named index has no metric of its own."""
+    chosen = {"index_type": "AUTOINDEX", "metric_type": "L2"}
+    assert settle_index(FieldKind.DENSE, {"metric_type": "L2"}) == chosen
+    assert settle_index(FieldKind.DENSE, {}) == chosen | {"metric_type": "COSINE"}
+    assert settle_index(FieldKind.DENSE, {"index_type": "HNSW"}) == {"index_type": "HNSW"}
+
+
 @pytest.mark.parametrize("name", ["AUTOINDEX", "SPARSE_WAND", "SPARSE_INVERTED_INDEX", ""])
 def test_sparse_vectors_get_the_one_index_there_is(name: str) -> None:
     """Every name of an index of sparse vectors leads to it, with the metric of the field."""
