@@ -13,7 +13,7 @@ ORDER = ["raw_text", "embedded_engine", "engine", "http_dialects"]
 """The page's order; modules that are not named follow by name."""
 
 
-SUPPORT = frozenset({"__main__", "report", "corpus", "timing"})
+SUPPORT = frozenset({"__main__", "report", "corpus", "timing", "engine_work"})
 """Modules that measure nothing."""
 
 
