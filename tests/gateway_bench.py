@@ -19,6 +19,7 @@ from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.settings import Compat, GatewaySettings
 from milvane.instances.upstream import GrpcConnection, Upstream
 from milvane.serving.access import AccessSettings, Authenticator
+from milvane.serving.caching.cache import VectorCache
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
@@ -109,6 +110,7 @@ async def a_bench(
     *,
     compat: Compat = "2.6",
     providers: RemoteProviders | None = None,
+    cache: VectorCache | None = None,
     max_message_bytes: int = 1 << 20,
 ) -> AsyncIterator[Bench]:
     """Build the bench with a gateway that lets these in, is that Milvus and calls those."""
@@ -119,7 +121,10 @@ async def a_bench(
     await server.start()
     services = Services(
         embedding=EmbeddingService(
-            {WEIGHTS: engine}, ServingSettings(), weighers={WEIGHTS: CountingWeigher()}
+            {WEIGHTS: engine},
+            ServingSettings(),
+            weighers={WEIGHTS: CountingWeigher()},
+            cache=cache,
         ),
         bindings=Bindings(max_cached=10),
         next_revision=iter(range(1, 1000)).__next__,

@@ -15,6 +15,8 @@ from gateway_bench import Bench, a_bench, a_write, add_function, create, describ
 from milvane.domain.errors import ProviderRefused, ProviderUnavailable
 from milvane.domain.models import Purpose
 from milvane.domain.providers import ProviderFunction, VectorKind
+from milvane.serving.caching.cache import VectorCache
+from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.ports import FieldVectors
 
 TYPES = schema_pb2.DataType
@@ -360,6 +362,45 @@ async def test_batch_of_descriptions_shows_the_functions(bench: Bench) -> None:
     assert not reply.responses[0].properties
     one = milvus_pb2.DescribeCollectionResponse.FromString(await bench.call("DescribeCollection"))
     assert reply.responses[0] == one
+
+
+async def test_batch_is_described_where_the_upstream_has_no_batches(bench: Bench) -> None:
+    """Each collection is asked for by itself, in the client's name."""
+    await with_function(bench)
+    bench.upstream.refusals["BatchDescribeCollection"] = (grpc.StatusCode.UNIMPLEMENTED, "no")
+    request = milvus_pb2.BatchDescribeCollectionRequest(
+        db_name="second", collection_name=["articles", "again"]
+    )
+    reply = milvus_pb2.BatchDescribeCollectionResponse.FromString(
+        await bench.call("BatchDescribeCollection", request.SerializeToString())
+    )
+    assert [len(each.schema.functions) for each in reply.responses] == [1, 1]
+    asked = [
+        milvus_pb2.DescribeCollectionRequest.FromString(sent)
+        for name, sent, _ in bench.upstream.calls[-2:]
+    ]
+    assert [(each.db_name, each.collection_name) for each in asked] == [
+        ("second", "articles"),
+        ("second", "again"),
+    ]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await bench.call("BatchDescribeCollection", b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_query_text_is_embedded_once_not_per_page() -> None:
+    """An iterator asks again with the same text; it is embedded for the first page alone."""
+    async with a_bench(cache=VectorCache(CacheSettings())) as bench:
+        await with_function(bench)
+        for page in range(3):
+            request = a_search("where", iterator="True", params=f'{{"radius": {page}}}')
+            await bench.call("Search", request.SerializeToString())
+        sent = [
+            milvus_pb2.SearchRequest.FromString(each[1]).placeholder_group
+            for each in bench.upstream.calls[-3:]
+        ]
+    assert bench.engine.embedded_texts == 1
+    assert sent[0] == sent[1] == sent[2]
 
 
 async def test_new_field_of_a_remote_milvus_keeps_the_function(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from milvane.domain.errors import InvalidInput
@@ -15,6 +16,7 @@ from milvane.gateway.translate.schemas import (
     skips_runtime_check,
     strip_functions,
 )
+from milvane.instances.upstream import UpstreamStatus
 from milvane.messages import milvus_pb2, schema_pb2
 
 
@@ -53,12 +55,28 @@ async def describe_collection(call: Call, _services: Services) -> bytes:
 
 
 async def batch_describe_collection(call: Call, _services: Services) -> bytes:
-    """Put the embedding functions back into several descriptions."""
-    reply = await call.forward()
+    """Put the embedding functions back into several descriptions; ask for each if need be."""
+    try:
+        reply = await call.forward()
+    except UpstreamStatus as error:
+        request = call.parse(milvus_pb2.BatchDescribeCollectionRequest)
+        if error.code is not grpc.StatusCode.UNIMPLEMENTED or not request.collection_name:
+            raise
+        reply = await _describe_each(call, request)
     descriptions = milvus_pb2.BatchDescribeCollectionResponse.FromString(reply)
     records = [restore_functions(description) for description in descriptions.responses]
     if not any(records):
         return reply
+    return descriptions.SerializeToString()
+
+
+async def _describe_each(call: Call, request: milvus_pb2.BatchDescribeCollectionRequest) -> bytes:
+    """Answer for an upstream that describes one collection at a time, as Milvus Lite does."""
+    descriptions = milvus_pb2.BatchDescribeCollectionResponse()
+    for name in request.collection_name:
+        one = milvus_pb2.DescribeCollectionRequest(db_name=request.db_name, collection_name=name)
+        reply = await call.forward(one.SerializeToString(), method="DescribeCollection")
+        descriptions.responses.add().ParseFromString(reply)
     return descriptions.SerializeToString()
 
 
