@@ -29,6 +29,10 @@ from milvane.inference.weights import CHUNK_BYTES, STAMP_NAME, known_hash
 MAX_WINDOW_TOKENS = 8192
 """Longer texts are embedded in several windows, also where a network has positions for more."""
 
+_WIDTH_KEYS = ("hidden_size", "dim", "d_model", "n_embd")
+USUAL_WINDOW_TOKENS = 512
+"""Of networks that say no length of their own."""
+
 _OUR_OWN = (MANIFEST_NAME, STAMP_NAME, GOLDEN_NAME)
 _TENSORS = ("*.safetensors", "*.bin")
 _SETTINGS = ("*.json", "*/config.json", "*/*.safetensors", "*/*.bin", "*.pt")
@@ -149,12 +153,15 @@ def _width(folder: Path, config: dict[str, object], recipe: Recipe) -> int:
     if recipe.projections:
         last = _read(folder / recipe.projections[-1].folder / "config.json")
         return _number(last, "out_features", folder)
-    return _number(config, "hidden_size", folder)
+    key = next((each for each in _WIDTH_KEYS if each in config), _WIDTH_KEYS[0])
+    return _number(config, key, folder)
 
 
 def _window_tokens(config: dict[str, object], recipe: Recipe) -> int:
     """Choose a window that the network has positions for, also when it is rounded up."""
-    positions = _number(config, "max_position_embeddings", Path("config.json"))
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        positions = recipe.window_tokens or USUAL_WINDOW_TOKENS
     if recipe.family in ("roberta", "camembert", "xlm-roberta"):
         positions -= 2
     longest = min(positions, recipe.window_tokens or positions, MAX_WINDOW_TOKENS)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from milvane.sections import Section
 
-Precision = Literal["auto", "bf16", "f32"]
+Precision = Literal["auto", "bf16", "f32", "int8"]
 
 
 class InferenceSettings(Section):
@@ -40,7 +40,7 @@ class InferenceSettings(Section):
     precision: Precision = Field(
         default="auto",
         description="Number format of the network: bf16 where the processor has it natively, "
-        "else f32.",
+        "else f32; or int8, which keeps matrices in 8 bits and takes half of bf16's memory.",
     )
     weights_dir: Path | None = Field(
         default=None,

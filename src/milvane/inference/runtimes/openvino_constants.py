@@ -36,7 +36,16 @@ class Constants:
 
     def matrix(self, weight: Stored) -> Node:
         """Keep a matrix that is multiplied, shape ``(out, in)``."""
-        return self._plain(weight)
+        return self._eight_bits(weight) if self._precision == "int8" else self._plain(weight)
+
+    def _eight_bits(self, weight: Stored) -> Node:
+        """Keep a matrix as 8-bit integers and a scale per row: products are still of floats."""
+        values = weight.f32()
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-12)
+        rounded = np.rint(values / scales).astype(np.int8)
+        ops = self._ops
+        whole = ops.convert(ops.constant(rounded), "f32")
+        return ops.multiply(whole, ops.constant(scales.astype(np.float32)))
 
     def _plain(self, values: Stored) -> Node:
         if values.kind != "bf16" or self._precision == "f32":

@@ -92,7 +92,7 @@ class OpenvinoNetwork:
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""
         options = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": _products(core, self.precision),
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.threads,
             # Other threads of this process, and its neighbours, need the cores as well.
@@ -122,4 +122,11 @@ def _choose_precision(core: Any, precision: Precision) -> str:
         raise Conflict(
             "this processor has no native bf16: set inference.precision to 'auto' or 'f32'"
         )
+    if precision == "int8":
+        return "int8"
     return "bf16" if has_bf16 and precision != "f32" else "f32"
+
+
+def _products(core: Any, precision: str) -> str:
+    """Say what numbers are multiplied in: matrices kept in 8 bits are widened first."""
+    return _choose_precision(core, "auto") if precision == "int8" else precision

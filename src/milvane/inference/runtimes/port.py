@@ -17,7 +17,7 @@ class Runtime(Protocol):
 
     @property
     def precision(self) -> str:
-        """Number format of the products: ``bf16`` or ``f32``."""
+        """Number format: ``bf16`` or ``f32``; or ``int8``, where matrices are kept in 8 bits."""
 
     @property
     def threads(self) -> int:

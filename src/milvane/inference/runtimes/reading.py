@@ -59,7 +59,7 @@ def read_network(folder: Path) -> Network:
     if reader is None:
         raise Conflict(
             f"{folder / 'config.json'} does not describe a network that runs here: model_type is "
-            f"{family!r}, known are {', '.join(FAMILIES)}; others run with milvane[torch]"
+            f"{family!r}, known are {', '.join(FAMILIES)}"
         )
     return reader(folder)
 

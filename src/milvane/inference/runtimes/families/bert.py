@@ -64,7 +64,7 @@ def read_bert(folder: Path) -> Network:
         norms_first=False,
         causal=False,
         max_tokens=len(positions),
-        token_head=_token_head(folder, width),
+        token_head=read_token_head(folder, width),
     )
 
 
@@ -92,7 +92,13 @@ def _layer(tensors: Tensors, shape: BertShape, index: int) -> Layer:
     )
 
 
-def _token_head(folder: Path, width: int) -> Linear | None:
+def read_token_head(folder: Path, width: int) -> Linear | None:
+    """
+    Read the head that weighs tokens, where a folder has one.
+
+    Raises:
+        Conflict: If it is none for this width, or is damaged.
+    """
     for name in SPARSE_FILES:
         path = folder / name
         if not path.is_file():
