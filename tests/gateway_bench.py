@@ -111,10 +111,11 @@ async def a_bench(
     compat: Compat = "2.6",
     providers: RemoteProviders | None = None,
     cache: VectorCache | None = None,
+    engine: HashingEngine | None = None,
     max_message_bytes: int = 1 << 20,
 ) -> AsyncIterator[Bench]:
     """Build the bench with a gateway that lets these in, is that Milvus and calls those."""
-    recorder, engine = Recorder(), HashingEngine()
+    recorder, engine = Recorder(), engine or HashingEngine()
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((recorder,))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -13,11 +13,12 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from gateway_bench import Bench, a_bench, a_write, add_function, create, described, with_function
 from milvane.domain.errors import ProviderRefused, ProviderUnavailable
-from milvane.domain.models import Purpose
+from milvane.domain.models import Lane, Purpose
 from milvane.domain.providers import ProviderFunction, VectorKind
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.ports import FieldVectors
+from milvane.testing.engines import HashingEngine
 
 TYPES = schema_pb2.DataType
 PLACEHOLDERS = common_pb2.PlaceholderType
@@ -386,6 +387,28 @@ async def test_batch_is_described_where_the_upstream_has_no_batches(bench: Bench
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await bench.call("BatchDescribeCollection", b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_purpose_and_instruction_reach_the_weights() -> None:
+    """A question is embedded with what the function says it is for, a row without."""
+    told = HashingEngine(is_told=True)
+    async with a_bench(engine=told) as bench:
+        schema = a_schema(dense=TYPES.FloatVector)
+        add_function(schema, "embed", "dense", instruct="Find the answer")
+        await create(bench, schema)
+        await bench.call("Insert", a_write("where"))
+        row = milvus_pb2.InsertRequest.FromString(bench.upstream.calls[-1][1]).fields_data[2]
+        await bench.call("Search", a_search("where").SerializeToString())
+        query = placeholder(
+            milvus_pb2.SearchRequest.FromString(bench.upstream.calls[-1][1]).placeholder_group
+        ).values[0]
+    for instruction, purpose, sent in (
+        (None, Purpose.DOCUMENT, np.asarray(row.vectors.float_vector.data, "<f4").tobytes()),
+        ("Find the answer", Purpose.QUERY, query),
+    ):
+        ids = await told.tokenize(["where"], purpose=purpose, instruction=instruction)
+        vectors = await told.embed(ids, dimension=1024, lane=Lane.BULK)
+        np.testing.assert_allclose(np.frombuffer(sent, "<f4"), vectors[0], atol=1e-6)
 
 
 async def test_query_text_is_embedded_once_not_per_page() -> None:

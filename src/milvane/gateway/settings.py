@@ -16,7 +16,9 @@ class GatewaySettings(Section):
     """How the gateway listens, and what it holds."""
 
     compat: Compat = Field(
-        default="2.6", description="Version of Milvus whose error codes clients get."
+        default="2.6",
+        description="Version of Milvus whose rules for functions, wording and error codes clients "
+        "get: `2.6` or `3.0`.",
     )
     max_message_bytes: int = Field(
         default=256 * 1024 * 1024,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from milvane.serving.functions import (
     prepare_remote,
 )
 from milvane.serving.ports import RemoteProviders
+
+logger = logging.getLogger(__name__)
 
 _CHECK_TEXT = "check"
 """What Milvus has embedded to see whether a function works."""
@@ -86,9 +89,14 @@ async def check_runs(
     """
     remote = function.to_remote()
     if remote is None:
-        await _prepare(
-            services, _request(FunctionTexts(function, [_CHECK_TEXT]), _ROWS), function, _ROWS
-        )
+        asked = _request(FunctionTexts(function, [_CHECK_TEXT]), _QUERIES)
+        prepared = await _prepare(services, asked, function, _QUERIES)
+        if prepared.ignored_instruction:
+            logger.warning(
+                "function %s: the weights that serve %s take no instruct, and ignore it",
+                function.name,
+                function.model,
+            )
         return
     with failing_check(function.name):
         await services.providers.embed(
@@ -141,6 +149,7 @@ def _request(asked: FunctionTexts, use: _Use) -> EmbedRequest:
         texts=asked.texts,
         dimension=function.dimension if output is Output.DENSE else None,
         purpose=use.purpose,
+        instruction=function.instruction if use.purpose is Purpose.QUERY else None,
         lane=use.lane,
         outputs=frozenset({output}),
     )

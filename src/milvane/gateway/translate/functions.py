@@ -67,6 +67,11 @@ class EmbeddingFunction:
         """Who computes the vectors, in lower case."""
         return lowered(self.params).get("provider", "").lower()
 
+    @property
+    def instruction(self) -> str | None:
+        """What searches are for, as the function says it to a model here; for queries alone."""
+        return lowered(self.params).get("instruct") or None
+
     def to_remote(self) -> ProviderFunction | None:
         """Write the function as serving knows it; none if it is not for a remote provider."""
         if self.provider == PROVIDER:
