@@ -25,6 +25,7 @@ from pydantic_settings import (
 from typing_extensions import Self
 
 from milvane.apis.settings import ApisSettings
+from milvane.control_plane.settings import ControlSettings
 from milvane.domain.catalogue import deploy
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.settings import GatewaySettings
@@ -34,6 +35,7 @@ from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.jobs.settings import JobsSettings
+from milvane.metering.settings import MeteringSettings
 from milvane.providers.settings import ProvidersSettings
 from milvane.sections import Section
 from milvane.serving.access import AccessSettings
@@ -106,6 +108,8 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
+    control: ControlSettings = ControlSettings()
+    metering: MeteringSettings = MeteringSettings()
     serving: ServingSettings = ServingSettings()
     cache: CacheSettings = CacheSettings()
     providers: ProvidersSettings = ProvidersSettings()

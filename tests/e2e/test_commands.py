@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 
 from certificates import Authority
-from milvane.bootstrap import SERVER_LOCK_NAME
+from milvane.bootstrap.server import SERVER_LOCK_NAME
 from milvane.domain.catalogue import MODELS, weights_of
 from milvane.testing.servers import MilvaneProcess
+from weights import default_weights_dir
 
 
 def milvane(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,6 +95,19 @@ def test_model_is_shown_with_contract_and_weights() -> None:
     assert run.returncode == 0
     for fact in ("64 to 2048", "1024", "8192", "all-minilm-l6-v2", "Apache-2.0"):
         assert fact in run.stdout
+
+
+def test_vocabulary_of_token_ids_is_shown_and_pulled() -> None:
+    """It is shown and fetched by name, and what is here already is only checked."""
+    default_weights_dir()
+    run = milvane("models", "show", "cl100k")
+    assert run.returncode == 0
+    for fact in ("litellm", "MIT", "2 MB"):
+        assert fact in run.stdout
+    assert "not here" not in run.stdout
+    run = milvane("models", "pull", "cl100k")
+    assert run.returncode == 0, run.stderr
+    assert "here and checked" in run.stderr
 
 
 def test_unknown_model_is_one_plain_line() -> None:

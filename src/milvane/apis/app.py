@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -17,13 +18,16 @@ from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
 from milvane.apis.explorer import explorer_router
 from milvane.apis.health import Readiness, health_router
+from milvane.apis.management.bundle import Management
+from milvane.apis.management.door import ManagementDoor
+from milvane.apis.management.routes import management_router
 from milvane.apis.metrics import Measured, RequestTimes, metrics_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.ports import TokenTexts
 from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
-from milvane.domain.errors import ModelNotServed, ServiceError
+from milvane.domain.errors import InvalidInput, ModelNotServed, ServiceError
 from milvane.serving.access import EVERYONE, Authenticator
 from milvane.serving.embedding import EmbeddingService
 
@@ -40,6 +44,7 @@ def create_app(
     authenticator: Authenticator = EVERYONE,
     vocabulary: TokenTexts | None = None,
     measured: Measured | None = None,
+    management: Management | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -62,6 +67,8 @@ def create_app(
 
         measured: What `/metrics` shows, and where requests are counted; only they are if not given.
 
+        management: Governs, and reads usage; none to offer neither.
+
         clock: Says the time in seconds, for rates; never goes back.
 
     Returns:
@@ -74,8 +81,12 @@ def create_app(
         docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(settings, background, authenticator, measured),
-        exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_refusal},
+        middleware=_middleware(settings, background, authenticator, measured, management),
+        exception_handlers={
+            ServiceError: _on_service_error,
+            HTTPException: _on_http_refusal,
+            RequestValidationError: _on_invalid_request,
+        },
     )
     app.include_router(health_router(readiness))
     app.include_router(metrics_router(measured))
@@ -85,6 +96,8 @@ def create_app(
     if background is not None:
         rates = StrictRates(clock, is_on=settings.strict_limits)
         tasks = join_background(app, background, settings, rates)
+    if management is not None:
+        app.include_router(management_router(management))
     app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
     app.include_router(aisearch_router(service, settings, clock))
     return app
@@ -95,6 +108,7 @@ def _middleware(
     background: Background | None,
     authenticator: Authenticator,
     measured: Measured,
+    management: Management | None,
 ) -> list[Middleware]:
     """Say what holds for every request, outermost first."""
     uploads = upload_limits(background)
@@ -103,6 +117,7 @@ def _middleware(
         Middleware(RequestIds),
         Middleware(LastResort, answer=answer_unexpected),
         Middleware(KeyCheck, authenticator=authenticator),
+        Middleware(ManagementDoor, doorkeeper=management.doorkeeper if management else None),
         Middleware(BodyCap, max_body_bytes=settings.max_body_bytes, uploads=uploads),
     ]
 
@@ -116,6 +131,16 @@ async def _on_service_error(request: Request, error: ServiceError) -> Response:
     if response.status_code >= 500 and not isinstance(error, ModelNotServed):
         LOG.error("failed request_id=%s path=%r: %s", request_id, request.url.path, error)
     return response
+
+
+async def _on_invalid_request(request: Request, error: RequestValidationError) -> Response:
+    """Say what is wrong with a body or a query that the framework has read."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"][1:]]
+    message = f"{'.'.join(place) or 'the request'}: {first['msg']}"
+    return await _on_service_error(
+        request, InvalidInput(message, parameter=place[0] if place else None)
+    )
 
 
 async def _on_http_refusal(request: Request, refusal: HTTPException) -> Response:

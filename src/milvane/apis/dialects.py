@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from milvane.apis.aisearch import errors as aisearch
 from milvane.apis.dashscope import errors as dashscope
+from milvane.apis.management import errors as management
 from milvane.apis.openai import errors as openai
 from milvane.domain.errors import ServiceError
 from milvane.domain.models import Model
@@ -35,6 +36,7 @@ NATIVE_ALIASES = ("/api/v1", "/compatible-mode/v1")
 _BY_PREFIX: tuple[tuple[str, Dialect], ...] = (
     ("/v3/openapi/", aisearch),
     ("/api/v1/", dashscope),
+    ("/manage/", management),
 )
 
 

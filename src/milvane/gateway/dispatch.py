@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from milvane.domain.callers import Caller
+from milvane.domain.callers import Caller, Origin
+from milvane.domain.control import Scope
+from milvane.domain.usage import Operation
 from milvane.gateway.authentication import read_token
 from milvane.gateway.bindings import Description
 from milvane.gateway.calls import SERVICE, Call, Metadata, Upstream
@@ -40,6 +42,8 @@ class Dispatcher:
         services: Services,
         authenticator: Authenticator,
         operations: Operations | None = None,
+        *,
+        instance: str = "",
     ) -> None:
         """
         Prepare to dispatch.
@@ -52,7 +56,13 @@ class Dispatcher:
             authenticator: Says who may call.
 
             operations: Counts calls; none to count them for nobody.
+
+            instance: What the upstream is called.
         """
+        self._origins = {
+            operation: Origin(operation, instance)
+            for operation in (Operation.INSERT, Operation.SEARCH)
+        }
         self._operations = operations or Operations()
         self._upstream = upstream
         self._services = services
@@ -65,7 +75,7 @@ class Dispatcher:
         Raises:
             Unauthenticated: If they may not use the server.
         """
-        return self._authenticator.check_token(read_token(metadata))
+        return self._authenticator.check_token(read_token(metadata), Scope.MILVUS)
 
     async def describe(
         self,
@@ -132,7 +142,7 @@ class Dispatcher:
         try:
             if rewrite is None:
                 return await call.forward()
-            with calling(caller):
+            with calling(caller, self._origins[operation_of(name)]):
                 return await rewrite(call, self._services)
         finally:
             if name in SCHEMA_CHANGING:
@@ -158,3 +168,8 @@ class Dispatcher:
 def short_name(method: str) -> str:
     """Cut an RPC's full name down to the part after the service."""
     return method.rpartition("/")[2]
+
+
+def operation_of(name: str) -> Operation:
+    """Say what embedding for an RPC, given by its short name, is counted as."""
+    return Operation.SEARCH if name.endswith("Search") else Operation.INSERT

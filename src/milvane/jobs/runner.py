@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from milvane.domain.callers import Caller
+from milvane.domain.callers import Caller, Origin
 from milvane.domain.errors import (
     Internal,
     NotFound,
@@ -22,6 +22,7 @@ from milvane.domain.errors import (
 )
 from milvane.domain.files import FilePurpose, StoredFile
 from milvane.domain.jobs import Job, JobState, LineProblem, NumberedLine
+from milvane.domain.usage import Operation
 from milvane.jobs import ledger
 from milvane.jobs.leasing import Lease, lease_end, renewal_interval_s
 from milvane.jobs.ledger import Checkpoint, PageRecord
@@ -40,6 +41,7 @@ LOG = logging.getLogger(__name__)
 _READ_BYTES = 256 * 1024
 _EXPIRY_LINES = 2048
 _MAX_PAUSE_S = 5.0
+_ORIGIN = Origin(Operation.JOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ class JobRunner:
             expiry = self._format(job).expiry()
             outcomes = [_Outcome(line.work, expiry) for line in asked]
         else:
-            with calling(Caller(name=job.tenant, tenant=job.tenant)):
+            with calling(Caller(name=job.tenant, tenant=job.tenant), _ORIGIN):
                 outcomes = await self._embed(asked)
         await self._record(found, page, outcomes)
 

@@ -50,13 +50,15 @@ class Point:
     begins_at: datetime
     requests: int | None
     """0 while a server was there and nobody called; nothing while none was there."""
+    refusals: int | None
+    """Of these, what the caller did wrong or may not do."""
     tokens: int | None
     cached_tokens: int | None
     images: int | None
     queries_per_s: float | None
     tokens_per_s: float | None
     success_rate: float | None
-    """Successful calls among all, from 0 to 1."""
+    """Successful calls among those that were not refused, from 0 to 1."""
     average_s: float | None
     """Response time of the successful calls, as the others below."""
     median_s: float | None
@@ -173,17 +175,18 @@ def _draw_one(
 def make_point(begins_at: datetime, values: Sums | None, step_s: float) -> Point:
     """Say what the calls of one step come to; none where nobody was there to count them."""
     if values is None:
-        return Point(begins_at, *(None,) * 10)
-    successes = values.successes
+        return Point(begins_at, *(None,) * 11)
+    successes, answered = values.successes, values.requests - values.refusals
     return Point(
         begins_at=begins_at,
         requests=values.requests,
+        refusals=values.refusals,
         tokens=values.tokens,
         cached_tokens=values.cached_tokens,
         images=values.images,
         queries_per_s=values.requests / step_s,
         tokens_per_s=values.tokens / step_s,
-        success_rate=successes / values.requests if values.requests else None,
+        success_rate=successes / answered if answered else None,
         average_s=values.duration_us / successes / 1e6 if successes else None,
         median_s=quantile_s(values.latency, 0.5),
         p99_s=quantile_s(values.latency, 0.99),

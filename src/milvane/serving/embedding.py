@@ -28,6 +28,7 @@ from milvane.domain.errors import (
 from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Purpose
 from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
+from milvane.serving.accounting import NO_ACCOUNTS, Accounts
 from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.callers import current_caller
 from milvane.serving.measuring import ModelCounts
@@ -169,6 +170,7 @@ class EmbeddingService:
         served_by: Mapping[ModelName, WeightsName] = SERVED_BY,
         cache: VectorCache | None = None,
         cache_off_for: Container[str] = (),
+        accounts: Accounts = NO_ACCOUNTS,
     ) -> None:
         """
         Join the parts of the use case.
@@ -187,6 +189,8 @@ class EmbeddingService:
             cache: Keeps dense vectors; none to compute them each time.
 
             cache_off_for: Weights of which nothing is kept.
+
+            accounts: Says what may be used, and keeps the books.
         """
         self._engines = engines
         self._settings = settings
@@ -195,12 +199,18 @@ class EmbeddingService:
         self._served_by = served_by
         self._cache = cache
         self._cache_off_for = cache_off_for
+        self._accounts = accounts
         self._counts: dict[str, ModelCounts] = {}
 
     @property
     def counts(self) -> Mapping[str, ModelCounts]:
         """What was asked of each model, by its name; only models of the catalogue."""
         return self._counts
+
+    @property
+    def accounts(self) -> Accounts:
+        """The books that calls are entered in, those of remote providers too."""
+        return self._accounts
 
     def engine_of(self, model: Model) -> TextEngine:
         """
@@ -257,9 +267,15 @@ class EmbeddingService:
             DimensionNotOffered: If the model has no such dimension.
             EmptyInput: If a text is an empty string.
             InputTooLong: If a text has too many tokens and may not be cut.
+            PermissionDenied: If the model's service is not enabled, or not for this instance.
             UpstreamUnavailable: If the model's weights are not loaded, or there are none.
         """
         model = find_model(request.model)
+        with self._accounts.refusals(model.name):
+            self._accounts.check_service(model.name)
+            return await self._prepare(model, request)
+
+    async def _prepare(self, model: Model, request: EmbedRequest) -> Prepared:
         check_outputs(model, request.outputs)
         dimension = 0
         if Output.DENSE in request.outputs:
@@ -305,13 +321,18 @@ class EmbeddingService:
             time_left_s: Until the caller's deadline.
 
         Raises:
+            QuotaExceeded: If a quota of the caller's is spent.
             Overloaded: If the queue is full.
             DeadlineExceeded: If the deadline passes first, or is certain to.
         """
         counts = self._counts.setdefault(prepared.model, ModelCounts())
         begun_s = time.monotonic()
+        tokens = sum(len(prepared.token_ids[place]) for place in prepared.inverse)
+        call = self._accounts.call(prepared.model, inputs=len(prepared.inverse), tokens=tokens)
         try:
-            embedded = await _compute(prepared, time_left_s)
+            with call as account:
+                embedded = await _compute(prepared, time_left_s)
+                account.cached_tokens = embedded.cached_tokens
         except ServiceError as error:
             kind = error.kind.value
             counts.failures[kind] = counts.failures.get(kind, 0) + 1

@@ -19,6 +19,7 @@ from milvane.domain.errors import InvalidInput, ServiceError
 from milvane.domain.models import Output, Purpose
 from milvane.domain.providers import ProviderFunction
 from milvane.domain.vectors import SparseVector
+from milvane.serving.accounting import Accounts
 from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared, distinct
 from milvane.serving.ports import FieldVectors, RemoteProviders
 
@@ -165,7 +166,7 @@ async def compute_all(
     jobs: list[Coroutine[Any, Any, Any]] = [
         embedding.compute(each, time_left_s=time_left_s) for each in shared.values()
     ]
-    jobs += [_compute_remote(providers, each, time_left_s) for each in remote]
+    jobs += [_compute_remote(providers, each, time_left_s, embedding.accounts) for each in remote]
     results = await _run_all(jobs, tell_all=tell_all)
     embedded = dict(zip(shared, results, strict=False))
     elsewhere = iter(results[len(shared) :])
@@ -187,11 +188,18 @@ def _taken(embedded: Embedded, output: Output) -> FunctionVectors:
 
 
 async def _compute_remote(
-    providers: RemoteProviders, prepared: RemotePrepared, time_left_s: float | None
+    providers: RemoteProviders,
+    prepared: RemotePrepared,
+    time_left_s: float | None,
+    accounts: Accounts,
 ) -> FunctionVectors:
-    vectors = await providers.embed(
-        prepared.function, prepared.texts, purpose=prepared.purpose, time_left_s=time_left_s
-    )
+    function = prepared.function
+    # What a provider counts as tokens, and bills, only the provider knows.
+    model = function.params.get("model_name", function.provider)
+    with accounts.call(model, inputs=len(prepared.inverse), tokens=0, provider=function.provider):
+        vectors = await providers.embed(
+            function, prepared.texts, purpose=prepared.purpose, time_left_s=time_left_s
+        )
     repeats = len(prepared.texts) < len(prepared.inverse)
     return FunctionVectors(vectors[prepared.inverse] if repeats else vectors)
 

@@ -47,6 +47,16 @@ def test_point_says_what_its_calls_come_to() -> None:
     assert point.p99_s == pytest.approx(0.01, rel=0.05)
 
 
+def test_what_callers_did_wrong_is_not_the_services_failure() -> None:
+    """Refusals are requests, and count neither for nor against it."""
+    values = Sums(requests=10, successes=6, refusals=2)
+    [curve] = draw({("", NOON): values}, {NOON}, query(until_s=10), 10)
+    assert (curve.points[0].requests, curve.points[0].success_rate) == (10, 0.75)
+    only = Sums(requests=2, refusals=2)
+    [curve] = draw({("", NOON): only}, {NOON}, query(until_s=10), 10)
+    assert curve.points[0].success_rate is None
+
+
 def test_idle_steps_are_zeros_and_missing_ones_are_gaps() -> None:
     """Nobody called is something else than nobody was there."""
     stored = {("", NOON): sums(1, 1, 5)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from milvane.domain.callers import ANYONE
+from milvane.domain.callers import ANYONE, Caller
+from milvane.domain.control import Scope
 from milvane.domain.errors import Unauthenticated
 from milvane.serving.access import AccessSettings, Authenticator
 
@@ -67,3 +68,30 @@ def test_secrets_are_not_shown() -> None:
     settings = AccessSettings(users={"root": SecretStr("Milvus")}, api_keys=[SecretStr("key-1")])
     assert "Milvus" not in repr(settings)
     assert "key-1" not in repr(settings)
+
+
+class Ring:
+    """One key, for the APIs of the models."""
+
+    def find_caller(self, secret: str, scope: Scope) -> Caller | None:
+        """Know it."""
+        is_good = secret == "mv-secret" and scope is Scope.EMBED  # noqa: S105 - of a test
+        return Caller(name="key-1", tenant="north") if is_good else None
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_key_that_was_made_is_known(*, required: bool) -> None:
+    """Whether keys are asked for or not: its use is counted on its tenant."""
+    authenticator = Authenticator(AccessSettings(required=required), Ring())
+    assert authenticator.check_token("mv-secret").tenant == "north"
+    assert authenticator.is_open is not required
+
+
+def test_key_opens_only_what_it_is_for() -> None:
+    """Where keys are asked for at all."""
+    closed = Authenticator(AccessSettings(required=True), Ring())
+    for token, scope in (("mv-secret", Scope.MILVUS), ("other", Scope.EMBED), ("", Scope.EMBED)):
+        with pytest.raises(Unauthenticated):
+            closed.check_token(token, scope)
+    opened = Authenticator(AccessSettings(), Ring())
+    assert opened.check_token("mv-secret", Scope.MILVUS) == ANYONE

@@ -237,6 +237,7 @@ class PointAnswer(BaseModel):
 
     at: datetime
     requests: int | None
+    refusals: int | None
     tokens: int | None
     cached_tokens: int | None
     images: int | None
@@ -253,6 +254,7 @@ class PointAnswer(BaseModel):
         return cls(
             at=point.begins_at,
             requests=point.requests,
+            refusals=point.refusals,
             tokens=point.tokens,
             cached_tokens=point.cached_tokens,
             images=point.images,

@@ -1,0 +1,87 @@
+"""Who may use what, and what was used: the control plane and the ledger, joined."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from milvane.apis.management.bundle import Management
+from milvane.control_plane.operators import ADMIN, Operators
+from milvane.control_plane.plane import ControlPlane
+from milvane.domain.catalogue import MODELS, WeightsName
+from milvane.domain.models import ModelName
+from milvane.metering.recorder import UsageRecorder
+from milvane.metering.reports import UsageReports
+from milvane.serving.access import Authenticator
+from milvane.serving.accounting import Accounts
+from milvane.settings import Settings
+from milvane.storage.database import Database
+from milvane.storage.files import utc_now
+
+logger = logging.getLogger(__name__)
+
+PASSWORD_FILE = "admin-password.txt"  # noqa: S105 - a name
+"""Where the first operator's password is written, readable by the server's user alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """The components that every call is judged by and entered in."""
+
+    plane: ControlPlane
+    recorder: UsageRecorder
+    reports: UsageReports
+    accounts: Accounts
+    authenticator: Authenticator
+    ports: dict[str, int] = field(default_factory=dict)
+    """Of the instances, by name, once they are open."""
+
+    def management(
+        self, settings: Settings, served_by: Mapping[ModelName, WeightsName]
+    ) -> Management:
+        """Say what the management API works with."""
+        return Management(
+            plane=self.plane,
+            reports=self.reports,
+            clock=utc_now,
+            served_instances=lambda: self.ports,
+            served_by=served_by,
+            session_s=settings.control.session_s,
+        )
+
+
+async def open_governance(
+    stack: AsyncExitStack, database: Database, settings: Settings
+) -> Governance:
+    """Open the ledger and the control plane; the first start offers everything and binds it."""
+    folder = settings.server.data_dir / "usage"
+    recorder = await stack.enter_async_context(
+        UsageRecorder(database, folder, settings.metering, clock=utc_now)
+    )
+    plane = await stack.enter_async_context(
+        ControlPlane(database, settings.control, recorder, clock=utc_now)
+    )
+    instances = {each.name: each.uri or "" for each in settings.instances}
+    await plane.prepare(list(MODELS), instances)
+    await _welcome(plane, settings)
+    return Governance(
+        plane=plane,
+        recorder=recorder,
+        reports=UsageReports(database, settings.metering, clock=utc_now),
+        accounts=Accounts(plane, recorder),
+        authenticator=Authenticator(settings.access, plane),
+    )
+
+
+async def _welcome(plane: ControlPlane, settings: Settings) -> None:
+    """Make the first operator; the password is in a file that only this user can read."""
+    password = await Operators(plane).create_first()
+    if password is None:
+        return
+    path = settings.server.data_dir / PASSWORD_FILE
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(f"{password}\n")
+    logger.info("the console's operator is %s; the password is in %s", ADMIN, path)

@@ -1,0 +1,245 @@
+"""
+The whole server: what it consists of, and in which order that comes and goes.
+
+At the end the doors close first, then the jobs' worker, the engines and the embedded Milvus Lite
+end, which flushes; the ledger of usage and the database are last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from fastapi import FastAPI
+from filelock import FileLock, Timeout
+
+from milvane.apis.app import create_app
+from milvane.apis.metrics import Measured
+from milvane.bootstrap.doors import check_tls, http_port, milvus_port
+from milvane.bootstrap.engines import (
+    Engines,
+    behind_cache,
+    load_engine,
+    load_lexicon,
+    token_texts,
+    warm,
+)
+from milvane.bootstrap.governing import Governance, open_governance
+from milvane.bootstrap.upstreams import Condition, open_upstream
+from milvane.bootstrap.workshop import background, open_workshop
+from milvane.domain.catalogue import WeightsName, deploy
+from milvane.domain.errors import Conflict
+from milvane.domain.models import ModelName
+from milvane.gateway.bindings import Bindings
+from milvane.gateway.dispatch import Dispatcher
+from milvane.gateway.rpcs.services import Services
+from milvane.jobs.worker import JobWorker
+from milvane.providers.service import ProviderService
+from milvane.serving.caching.cache import VectorCache, open_cache
+from milvane.serving.embedding import EmbeddingService
+from milvane.serving.ports import RemoteProviders
+from milvane.settings import Settings, provider_environment
+from milvane.storage.database import Database
+
+logger = logging.getLogger(__name__)
+
+SERVER_LOCK_NAME = "milvane-server.lock"
+"""File in the data directory that a running server holds."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is ready."""
+
+    grpc_ports: Mapping[str, int]
+    """By the instance's name, in the order of the settings."""
+    http_port: int
+
+
+@dataclass(slots=True)
+class _Server:
+    """The parts that every front door stands on."""
+
+    settings: Settings
+    served_by: Mapping[ModelName, WeightsName]
+    governance: Governance
+    cache: VectorCache | None
+    embedding: EmbeddingService
+    engines: Engines
+    measured: Measured
+    condition: Condition = field(default_factory=Condition)
+
+
+@asynccontextmanager
+async def running_server(settings: Settings) -> AsyncIterator[Running]:
+    """
+    Run the whole server while the context is open.
+
+    Yields:
+        The ports really bound, once a raw-text search would succeed.
+
+    Raises:
+        ServiceError: If a part cannot start; the message names the cause and the cure.
+    """
+    check_tls(settings)
+    # The doors close first, whenever they were opened: what runs behind them may finish.
+    async with AsyncExitStack() as parts, AsyncExitStack() as doors:
+        parts.enter_context(_claim(settings.server.data_dir))
+        database = await parts.enter_async_context(
+            Database(settings.storage, settings.server.data_dir)
+        )
+        server = await _build(parts, database, settings)
+        app, worker = await _create_apis(server, database)
+        # The probes answer from here on: alive, and not ready yet.
+        http = await doors.enter_async_context(http_port(app, settings))
+        loading = [
+            (name, _enter_beside(parts, load_engine(name, settings)))
+            for name in dict.fromkeys(server.served_by.values())
+        ]
+        providers = await parts.enter_async_context(
+            ProviderService(settings.providers, environment=provider_environment())
+        )
+        upstreams = [
+            await open_upstream(parts, instance, settings, server.condition)
+            for instance in settings.instances
+        ]
+        for name, opened in loading:
+            server.engines.add(name, await opened, await load_lexicon(name, settings))
+        await warm(server.engines.texts.values())
+        ports = server.governance.ports
+        for instance, upstream in zip(settings.instances, upstreams, strict=True):
+            dispatcher = Dispatcher(
+                upstream,
+                _services(server, behind_cache(providers, server.cache, settings)),
+                server.governance.authenticator,
+                server.measured.operations,
+                instance=instance.name,
+            )
+            door = await doors.enter_async_context(milvus_port(dispatcher, instance, settings))
+            ports[instance.name] = door.port
+        await parts.enter_async_context(worker)
+        server.condition.starting = False
+        try:
+            yield Running(grpc_ports=ports, http_port=http.port)
+        finally:
+            server.condition.starting = True
+            logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+async def _build(parts: AsyncExitStack, database: Database, settings: Settings) -> _Server:
+    """Build what needs neither weights nor a Milvus."""
+    served_by = deploy(settings.deployments)
+    engines = Engines()
+    governance = await open_governance(parts, database, settings)
+    cache = await parts.enter_async_context(open_cache(settings.cache, settings.server.data_dir))
+    embedding = EmbeddingService(
+        engines.texts,
+        settings.serving,
+        weighers=engines.weighers,
+        term_engines=engines.terms,
+        cache=cache,
+        cache_off_for=settings.cache.off_for,
+        served_by=served_by,
+        accounts=governance.accounts,
+    )
+    measured = Measured(engines=engines.texts, models=embedding.counts, cache=cache)
+    return _Server(settings, served_by, governance, cache, embedding, engines, measured)
+
+
+async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, JobWorker]:
+    """Build the HTTP application, and what does its jobs."""
+    settings, governance = server.settings, server.governance
+    vocabulary = await asyncio.to_thread(token_texts, settings)
+    workshop = await open_workshop(database, server.embedding, settings, vocabulary)
+    worker = JobWorker(workshop)
+    app = create_app(
+        server.embedding,
+        settings.apis,
+        server.condition.readiness,
+        background=background(workshop, worker, settings),
+        authenticator=governance.authenticator,
+        vocabulary=vocabulary,
+        measured=server.measured,
+        management=governance.management(settings, server.served_by),
+    )
+    return app, worker
+
+
+def _services(server: _Server, providers: RemoteProviders) -> Services:
+    gateway = server.settings.gateway
+    return Services(
+        embedding=server.embedding,
+        bindings=Bindings(max_cached=gateway.max_cached_collections),
+        next_revision=next_revision,
+        providers=providers,
+        compat=gateway.compat,
+    )
+
+
+@contextmanager
+def _claim(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory before anything in it is opened, or migrated to a newer form."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data_dir / SERVER_LOCK_NAME)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise Conflict(
+            f"another Milvane uses {data_dir.resolve()}: stop it, or choose another directory"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _enter_beside(
+    stack: AsyncExitStack, context: AbstractAsyncContextManager[_T]
+) -> asyncio.Future[_T]:
+    """Enter a context in a task of its own, so that others start meanwhile; left with `stack`."""
+    entered: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+    is_over = asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            async with context as value:
+                entered.set_result(value)
+                await is_over.wait()
+        except Exception as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+
+    holding = asyncio.create_task(hold(), name="start-beside")
+
+    async def end() -> None:
+        is_over.set()
+        await holding
+        if not entered.cancelled():
+            entered.exception()  # seen, also where another failure kept us from waiting for it
+
+    stack.push_async_callback(end)
+    return entered
+
+
+def next_revision() -> int:
+    """
+    Make a schema revision from the time of day, in the form of Milvus's hybrid timestamps.
+
+    Milliseconds since 1970, shifted left by 18 bits; so a collection that is dropped and made anew
+    has another revision, also across restarts.
+    """
+    return (time.time_ns() // 1_000_000) << 18
