@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from pydantic import SecretStr
 
 from milvane.domain.files import FilePurpose
 from milvane.domain.jobs import Job, JobKind, JobOrder, JobState
@@ -21,7 +22,7 @@ from offices import FakeClock, Office, open_office, with_settings
 
 Result = TypeVar("Result")
 
-LINES = 5
+LINES = 3
 
 
 class Died(BaseException):
@@ -64,9 +65,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def office(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Office]:
-    """An office whose jobs have three pages, and are run by hand."""
-    async with open_office(tmp_path, clock=clock) as office:
+async def office(
+    tmp_path: Path, clock: FakeClock, database_url: SecretStr | None
+) -> AsyncIterator[Office]:
+    """An office whose jobs have two pages, and are run by hand."""
+    storage = StorageSettings(database_url=database_url)
+    async with open_office(tmp_path, clock=clock, storage=storage) as office:
         settings = office.workshop.settings.model_copy(update={"page_lines": 2})
         yield with_settings(office, settings)
 
@@ -143,5 +147,5 @@ async def test_death_at_any_step_loses_and_repeats_no_line(
             continue
         await check(office, job)
         break
-    assert deaths > 20
+    assert deaths > 15
     assert await office.take() is None
