@@ -150,3 +150,18 @@ def test_head_in_a_file_of_pytorch_is_the_same(tmp_path: Path) -> None:
     (tmp_path / "torch" / "sparse_linear.pt").write_bytes(b"PK\x03\x04 but cut")
     with pytest.raises(Conflict, match="pull the weights again"):
         read_network(tmp_path / "torch")
+
+
+def test_eight_bits_stay_near(folder: Path) -> None:
+    """Matrices kept in 8 bits cost less than a hundredth of the cosine, in every family."""
+    recipe = read_recipe(folder)
+    network = read_network(folder)
+    runtime = OpenvinoNetwork(network, read_head(folder, recipe), threads=1, precision="int8")
+    encoder = TextEncoder(folder, recipe, recipe.window_tokens or runtime.max_tokens)
+    with np.load(REFERENCE / "families.npz") as stored:
+        expected = {"documents": stored[f"{folder.name}/documents"]}
+    subject = Subject(folder.name, recipe, encoder, runtime, expected)
+    vectors = subject.embed(TEXTS, Purpose.DOCUMENT)
+    cosines = np.einsum("ij,ij->i", vectors, expected["documents"])
+    assert 0.99 <= cosines.min() < 0.999999
+    runtime.close()
