@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
             "2 vectors of 1024\n512 ['one', 'text']\n{'token_count': 2}",
         ),
         ("docs/how-to/run-batches.md", "completed with 100 answers\n0 1536\n1 1536"),
+        ("docs/how-to/hybrid-search-from-raw-text.md", "[2, 3]"),
     ],
 )
 def test_code_of_a_page_runs(
