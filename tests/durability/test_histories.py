@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -50,7 +50,10 @@ from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine
 
-HISTORIES = int(os.environ.get("MILVANE_TEST_HISTORIES", "6"))
+ASKED = os.environ.get("MILVANE_TEST_HISTORIES")
+HISTORIES = int(ASKED or "6")
+PHASES = (Phase.generate, Phase.shrink) if ASKED else (Phase.generate,)
+"""Who asks for more has the time to see a failure made short, too."""
 STEPS = 40
 FEW = 4
 """Rows that are not worth starting again for."""
@@ -400,6 +403,8 @@ def test_every_history_is_that_of_the_model() -> None:
                 max_examples=HISTORIES,
                 stateful_step_count=STEPS,
                 deadline=None,
+                phases=PHASES,
+                print_blob=True,
                 suppress_health_check=list(HealthCheck),
             ),
         )
