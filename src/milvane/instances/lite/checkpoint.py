@@ -3,8 +3,8 @@ Moves a collection's rows from memory to disk beside running reads.
 
 Milvus Lite's own flush takes the rows out of sight first, then writes them, and forgets them if the
 disk is full. Here the rows stay where they are while they are written and read back; then memory,
-manifest and segments change in one step of a few milliseconds, for which the caller keeps readers
-out; and a failure before that step changes nothing.
+manifest and segments change in one step of a few milliseconds; a failure before that step changes
+nothing. Reads through `views` see all of it or nothing; from others the caller keeps it.
 
 Relies on names that Milvus Lite keeps to itself; `PROVED_ON` lists the versions where this was
 tested.
@@ -94,7 +94,7 @@ def commit(collection: Collection, checkpoint: Checkpoint) -> None:
     """
     Make written files part of the collection, and its memory empty.
 
-    Nobody else may read or write the collection meanwhile.
+    Nobody else may write the collection meanwhile, or read it but through `views`.
 
     Raises:
         OSError: If the manifest could not be written; the collection is as before.

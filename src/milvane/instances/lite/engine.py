@@ -115,6 +115,11 @@ class Engine:
         self._synced_logs: dict[CollectionKey, frozenset[str]] = {}
         self._journal = Journal(data_dir)
 
+    @property
+    def reads_keep_views(self) -> bool:
+        """Whether a read sees what was there when it began, whatever moves to disk meanwhile."""
+        return self._is_proved
+
     def open_all(self) -> int:
         """
         Open every collection, and load each that was not released on purpose.

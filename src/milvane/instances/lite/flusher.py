@@ -161,12 +161,16 @@ class Flusher:
                 prepared = await loop.run_in_executor(self._threads, checkpoint.prepare, collection)
                 if prepared is None:
                     return
-                await alone.promote()
+                # A read keeps the view that it began with; Milvus Lite's own reads would not.
+                is_beside_reads = self._engine.reads_keep_views
+                if not is_beside_reads:
+                    await alone.promote()
                 started_s = time.monotonic()
                 await loop.run_in_executor(self._threads, checkpoint.commit, collection, prepared)
-                alone.demote()
+                if not is_beside_reads:
+                    alone.demote()
                 _logger.debug(
-                    "%s: %d rows to disk; reads stood still for %.1f ms",
+                    "%s: %d rows to disk; changing over took %.1f ms",
                     key,
                     prepared.rows,
                     1e3 * (time.monotonic() - started_s),
