@@ -74,7 +74,7 @@ class InputTooLong(InvalidInput):
 
     def __init__(self, *, index: int, tokens: int, max_tokens: int, model: str) -> None:
         super().__init__(
-            f"input {index} has {tokens} tokens, but {model} takes at most {max_tokens}: "
+            f"input {index} has at least {tokens} tokens, but {model} takes at most {max_tokens}: "
             "shorten it, or have the operator set serving.cut_long_inputs",
             index=index,
             parameter="input",

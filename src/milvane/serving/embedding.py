@@ -34,6 +34,7 @@ from milvane.serving.callers import current_caller
 from milvane.serving.measuring import ModelCounts
 from milvane.serving.ports import TermEngine, TermWeigher, TextEngine
 from milvane.serving.settings import ServingSettings
+from milvane.serving.shortening import shorten
 
 _T = TypeVar("_T")
 
@@ -56,6 +57,8 @@ class EmbedRequest:
     outputs: frozenset[Output] = DENSE_ONLY
     cut_long_inputs: bool | None = None
     """Cut a text above the model's limit instead of refusing it; as the operator set it if none."""
+    is_counted: bool = True
+    """Whether `serving.max_inputs` holds; not where the size of a message is the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,14 +285,15 @@ class EmbeddingService:
             dimension = resolve_dimension(model, request.dimension)
         engine = self.engine_of(model)
         terms = self._weigher_of(model) if Output.SPARSE in request.outputs else None
-        self._check_inputs(request.texts)
+        self._check_inputs(request)
         texts, inverse = distinct(request.texts)
         may_cut = request.cut_long_inputs
         if may_cut is None:
             may_cut = self._settings.cut_long_inputs
-        token_ids = await engine.tokenize(
-            texts, purpose=request.purpose, instruction=request.instruction
+        tokenize = partial(
+            engine.tokenize, purpose=request.purpose, instruction=request.instruction
         )
+        token_ids = await tokenize(await shorten(texts, model.max_input_tokens, tokenize))
         too_long = _find_too_long(model, token_ids, inverse, may_cut=may_cut)
         return Prepared(
             model=model.name,
@@ -342,14 +346,14 @@ class EmbeddingService:
         counts.cached_tokens += embedded.cached_tokens
         return embedded
 
-    def _check_inputs(self, texts: Sequence[str]) -> None:
-        if len(texts) > self._settings.max_inputs:
+    def _check_inputs(self, request: EmbedRequest) -> None:
+        if request.is_counted and len(request.texts) > self._settings.max_inputs:
             raise InvalidInput(
-                f"{len(texts)} inputs in one request; "
+                f"{len(request.texts)} inputs in one request; "
                 f"at most {self._settings.max_inputs} are taken",
                 parameter="input",
             )
-        for index, text in enumerate(texts):
+        for index, text in enumerate(request.texts):
             if not text:
                 raise EmptyInput(index=index)
 
