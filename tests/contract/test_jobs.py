@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from milvane.domain.callers import Caller
-from milvane.domain.errors import InvalidInput
-from milvane.domain.jobs import JobKind, JobQuery, JobState
+from milvane.domain.errors import InvalidInput, TooManyPending
+from milvane.domain.jobs import Job, JobKind, JobQuery, JobState
 from milvane.jobs.runner import JobRunner
 from milvane.jobs.settings import JobsSettings
 from milvane.serving.callers import calling
@@ -59,6 +59,15 @@ async def test_each_job_is_taken_by_one(offices: list[Office]) -> None:
         taken += [lease for lease in await asyncio.gather(*asked) if lease is not None]
     assert sorted(lease.job_id for lease in taken) == sorted(job.id for job in jobs)
     assert await offices[0].take() is None
+
+
+async def test_limit_holds_for_orders_at_the_same_time(offices: list[Office]) -> None:
+    """However many orders of one caller come at once, no more jobs are unfinished than may be."""
+    order = (await offices[0].order_batch(batch_of(1))).order
+    asked = [office.desk.submit(order, max_of_kind=3) for _ in range(4) for office in offices]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(outcome, Job) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, TooManyPending) for outcome in outcomes) == 6
 
 
 async def test_tenants_take_turns(offices: list[Office]) -> None:

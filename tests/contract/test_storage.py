@@ -271,6 +271,13 @@ async def test_full_tenant_refuses_itself_alone(
     await keep(store, b"x" * 10)
 
 
+async def test_full_store_refuses_what_comes_at_the_same_time(store: FileStore) -> None:
+    """However many files come at once, no more are kept than allowed."""
+    outcomes = await asyncio.gather(*(keep(store, b"x") for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(outcome, StoredFile) for outcome in outcomes) == 4
+    assert sum(isinstance(outcome, QuotaExceeded) for outcome in outcomes) == 4
+
+
 async def test_deleted_file_is_gone(store: FileStore) -> None:
     """A deleted file is neither found nor on the disk, and cannot be deleted again."""
     file = await keep(store, b"x")

@@ -48,6 +48,7 @@ from milvane.jobs.paging import Position
 from milvane.jobs.rows import conditions_of, job_of, new_row
 from milvane.storage.file_records import record
 from milvane.storage.tables import JOB_PAGES, JOBS
+from milvane.storage.turns import take_turn
 
 _ID_PREFIXES: Mapping[JobKind, str] = {JobKind.BATCH: "batch_", JobKind.TEXT_TASK: "task-"}
 _UNFINISHED = [state.value for state in JobState if not state.is_final]
@@ -365,6 +366,7 @@ def list_unfinished(connection: Connection) -> set[JobId]:
 def _check_pending(
     connection: Connection, kind: JobKind, tenant: str, limits: PendingLimits
 ) -> None:
+    take_turn(connection, f"jobs of {tenant}")
     pending = (
         select(JOBS.c.kind, func.count())
         .where(JOBS.c.tenant == tenant, JOBS.c.state.in_(_UNFINISHED))

@@ -12,6 +12,7 @@ from milvane.domain.errors import QuotaExceeded
 from milvane.domain.files import FileId, FilePage, FilePurpose, FileQuery, StoredFile
 from milvane.storage.settings import StorageSettings
 from milvane.storage.tables import FILES, UPLOAD_GRANTS
+from milvane.storage.turns import take_turn
 
 
 def check_room(settings: StorageSettings, file: StoredFile, connection: Connection) -> None:
@@ -21,6 +22,7 @@ def check_room(settings: StorageSettings, file: StoredFile, connection: Connecti
     Raises:
         QuotaExceeded: If there are too many files or bytes already, of all tenants or of its own.
     """
+    take_turn(connection, "files")
     everything = select(func.count(), func.coalesce(func.sum(FILES.c.size_bytes), 0))
     count, total_bytes = connection.execute(everything).one()
     if count >= settings.max_files or total_bytes + file.size_bytes > settings.max_total_bytes:
