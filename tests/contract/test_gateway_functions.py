@@ -475,6 +475,19 @@ async def test_queries_are_counted_first(bench: Bench, queries: int, is_taken: b
     assert bench.engine.embedded_texts == 0
 
 
+async def test_rows_are_not_capped() -> None:
+    """An insert may have as many rows as its message holds."""
+    async with a_bench(max_message_bytes=256 << 20) as bench:
+        schema = a_schema(dense=TYPES.FloatVector)
+        schema.fields[2].type_params[0].value = "64"
+        add_function(schema, "embed", "dense", dim="64")
+        await create(bench, schema)
+        await bench.call("Insert", a_write(*(["same"] * 20_000)))
+        sent = milvus_pb2.InsertRequest.FromString(bench.upstream.calls[-1][1])
+    assert len(sent.fields_data[2].vectors.float_vector.data) == 20_000 * 64
+    assert bench.engine.embedded_texts == 1
+
+
 async def test_longest_text_of_milvus_is_taken(bench: Bench) -> None:
     """65,535 bytes are what a VARCHAR may hold; one more is refused with row and length."""
     schema = a_schema(dense=TYPES.FloatVector)

@@ -15,5 +15,8 @@ class ServingSettings(Section):
         description="Cut inputs above the model's token limit instead of refusing them.",
     )
     max_inputs: int = Field(
-        default=16_384, ge=1, description="Inputs that one request may hold, in rows."
+        default=16_384,
+        ge=1,
+        description="Inputs that one HTTP request may hold; rows and queries at the Milvus port "
+        "have Milvus's limits.",
     )

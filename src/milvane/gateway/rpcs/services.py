@@ -152,6 +152,7 @@ def _request(asked: FunctionTexts, use: _Use) -> EmbedRequest:
         instruction=function.instruction if use.purpose is Purpose.QUERY else None,
         lane=use.lane,
         outputs=frozenset({output}),
+        is_counted=False,
     )
 
 
