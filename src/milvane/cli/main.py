@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from milvane.cli.governing import add_governing
 from milvane.domain.errors import ServiceError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ models_app = typer.Typer(
     help="The models on offer, and the weights that serve them here.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
+add_governing(app)
 
 ConfigOption = Annotated[
     Path | None,

@@ -37,6 +37,19 @@ class SignedIn:
     expires_at: datetime
 
 
+def check_password(password: str) -> None:
+    """
+    Let a password be used.
+
+    Raises:
+        InvalidInput: If it is short.
+    """
+    if len(password) < MIN_PASSWORD:
+        raise InvalidInput(
+            f"a password has at least {MIN_PASSWORD} characters", parameter="password"
+        )
+
+
 def hash_password(password: str) -> str:
     """Hash a password with a salt of its own, slowly."""
     salt = secrets.token_bytes(16)
@@ -86,10 +99,7 @@ class Operators:
         Raises:
             InvalidInput: If the password is short.
         """
-        if len(password) < MIN_PASSWORD:
-            raise InvalidInput(
-                f"a password has at least {MIN_PASSWORD} characters", parameter="password"
-            )
+        check_password(password)
         hashed = await asyncio.to_thread(hash_password, password)
         await self._plane.change(actor, partial(store_password, operator=operator, hashed=hashed))
 

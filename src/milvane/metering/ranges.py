@@ -56,4 +56,5 @@ def choose_step_s(since: datetime, until: datetime, *, points: int = 240) -> int
     """Choose a step that makes about so many points of a time range."""
     wanted = (until - since).total_seconds() / points
     steps = (10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
-    return next((step for step in steps if step >= wanted), steps[-1])
+    days = -(-wanted // _SECONDS["d"])
+    return next((step for step in steps if step >= wanted), int(days * _SECONDS["d"]))

@@ -50,7 +50,8 @@ def test_nonsense_is_not_an_instant(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("span_s", "expected"), [(60, 10), (3600, 20), (86_400, 600), (30 * 86_400, 14_400)]
+    ("span_s", "expected"),
+    [(60, 10), (3600, 20), (86_400, 600), (30 * 86_400, 14_400), (1e9, 49 * 86_400)],
 )
 def test_step_is_chosen_for_a_readable_chart(span_s: float, expected: int) -> None:
     """Some 240 points, of a width that people use."""
