@@ -30,9 +30,12 @@ class Constants:
         self.lent: list[Any] = []
         """Arrays that the graph uses where they lie; they must outlive it."""
 
-    def table(self, words: Stored) -> Node:
-        """Keep vectors that are looked up."""
-        return self._plain(words)
+    def look_up(self, words: Stored, token_ids: Node) -> Node:
+        """Look vectors up; those of bf16 are widened after that, for they are many."""
+        ops, axis = self._ops, self._ops.constant(np.int64(0))
+        if words.kind != "bf16":
+            return ops.gather(ops.constant(words.f32()), token_ids, axis)
+        return ops.convert(ops.gather(self._lend(words), token_ids, axis), "f32")
 
     def matrix(self, weight: Stored) -> Node:
         """Keep a matrix that is multiplied, shape ``(out, in)``."""
@@ -50,8 +53,11 @@ class Constants:
     def _plain(self, values: Stored) -> Node:
         if values.kind != "bf16" or self._precision == "f32":
             return self._ops.constant(values.f32())
+        return self._ops.convert(self._lend(values), "f32")
+
+    def _lend(self, values: Stored) -> Node:
+        """Use 16-bit numbers where they lie, in a mapped file."""
         ov = self._ov
         lent = np.ascontiguousarray(values.values)
         self.lent.append(lent)
-        half = ov.Tensor(lent, values.shape, ov.Type.bf16)
-        return self._ops.convert(ov.op.Constant(half), "f32")
+        return ov.op.Constant(ov.Tensor(lent, values.shape, ov.Type.bf16))

@@ -90,7 +90,7 @@ class _Builder:
 
     def _embed(self, token_ids: Node) -> Node:
         ops, network = self._ops, self._network
-        states = ops.gather(self.constants.table(network.words), token_ids, self._axes(0))
+        states = self.constants.look_up(network.words, token_ids)
         if network.positions is not None:
             table = self._floats(network.positions)
             states = ops.add(states, ops.gather(table, self._places, self._axes(0)))
