@@ -15,6 +15,7 @@ from gateway_bench import Bench, a_bench, a_write, add_function, create, describ
 from milvane.domain.errors import ProviderRefused, ProviderUnavailable
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.providers import ProviderFunction, VectorKind
+from milvane.gateway.translate.functions import decode_record
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.ports import FieldVectors
@@ -298,7 +299,33 @@ async def test_function_whose_field_is_gone_is_told_of(
     answer = await bench.call("DropCollectionFunction", drop.SerializeToString())
     assert not common_pb2.Status.FromString(answer).code
     change = milvus_pb2.AlterCollectionRequest.FromString(bench.upstream.calls[-1][1])
-    assert list(change.delete_keys) == ["milvane.functions"]
+    (kept,) = change.properties
+    assert kept.key == "milvane.functions"
+    assert decode_record(kept.value).functions == ()
+
+
+async def test_client_that_knows_a_dropped_function_is_told_to_look_again(bench: Bench) -> None:
+    """Its rows lack a vector that nobody makes any more: Milvus's SchemaMismatch, and no row."""
+    await with_function(bench)
+    seen = milvus_pb2.DescribeCollectionResponse.FromString(await bench.call("DescribeCollection"))
+    drop = milvus_pb2.DropCollectionFunctionRequest(
+        collection_name="articles", function_name="embed"
+    )
+    bench.upstream.replies["AlterCollection"] = b""
+    await bench.call("DropCollectionFunction", drop.SerializeToString())
+    change = milvus_pb2.AlterCollectionRequest.FromString(bench.upstream.calls[-1][1])
+    description = milvus_pb2.DescribeCollectionResponse.FromString(
+        bench.upstream.replies["DescribeCollection"]
+    )
+    del description.properties[:]
+    description.properties.extend(change.properties)
+    bench.upstream.replies["DescribeCollection"] = description.SerializeToString()
+    reply = await bench.call("Insert", a_write("text", revision=seen.update_timestamp))
+    assert status_of(reply).error_code == common_pb2.ErrorCode.SchemaMismatch
+    now = milvus_pb2.DescribeCollectionResponse.FromString(await bench.call("DescribeCollection"))
+    assert not now.schema.functions
+    assert not now.properties
+    assert now.update_timestamp > seen.update_timestamp
 
 
 def a_drop(**values: object) -> bytes:

@@ -77,7 +77,8 @@ def from_service(error: ServiceError, compat: Compat) -> Refusal:
     """Tell a failure of our own, with the codes of that version of Milvus."""
     if error.kind is ErrorKind.UNAUTHENTICATED:
         return Refusal(NOT_AUTHENTICATED, f"user hasn't authenticated: {error.message}")
-    return Refusal(to_status(error, compat).code, error.message)
+    status = to_status(error, compat)
+    return Refusal(status.code, status.reason)
 
 
 def from_upstream(error: UpstreamStatus) -> Refusal:

@@ -113,12 +113,14 @@ async def _check(call: Call, services: Services, record: FunctionRecord, name: s
 
 
 async def _keep(call: Call, request: _Named, record: FunctionRecord) -> bytes:
-    """Write the record to the upstream; its reply is a status, as ours has to be."""
+    """
+    Write the record to the upstream; its reply is a status, as ours has to be.
+
+    Without functions it stays too: it has the descriptions, and the revision by which a client that
+    still knows the last function is told to look again.
+    """
     change = milvus_pb2.AlterCollectionRequest(
         db_name=request.db_name, collection_name=request.collection_name
     )
-    if record.functions:
-        change.properties.add(key=PROPERTY_KEY, value=encode_record(record))
-    else:
-        change.delete_keys.append(PROPERTY_KEY)
+    change.properties.add(key=PROPERTY_KEY, value=encode_record(record))
     return await call.forward(change.SerializeToString(), method="AlterCollection")
