@@ -27,6 +27,7 @@ from milvane.inference.batching import round_up
 from milvane.inference.calibration import Calibration, check_golden, read_calibration
 from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
+from milvane.inference.isolation import IsolatedRuntime
 from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
 from milvane.inference.self_test import SELF_TEST_TEXTS, check_same
@@ -278,7 +279,13 @@ def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> _
             f"family {weights.family!r}: run `milvane models pull {weights.name}`"
         )
     encoder = TextEncoder(folder, recipe, weights.window_tokens)
-    runtime = open_runtime(folder, recipe, threads=settings.threads, precision=settings.precision)
+    runtime: Runtime
+    if settings.isolated:
+        runtime = IsolatedRuntime(folder, threads=settings.threads, precision=settings.precision)
+    else:
+        runtime = open_runtime(
+            folder, recipe, threads=settings.threads, precision=settings.precision
+        )
     loaded = _Loaded(recipe, encoder, runtime, read_calibration(weights))
     try:
         _check(weights, loaded)

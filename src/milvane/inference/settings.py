@@ -42,6 +42,11 @@ class InferenceSettings(Section):
         description="Number format of the network: bf16 where the processor has it natively, "
         "else f32; or int8, which keeps matrices in 8 bits and takes half of bf16's memory.",
     )
+    isolated: bool = Field(
+        default=False,
+        description="Run each network in a process of its own, which is started again if it "
+        "crashes.",
+    )
     weights_dir: Path | None = Field(
         default=None,
         description="Folder of the weight sets; milvane/weights in the user's cache folder if "
