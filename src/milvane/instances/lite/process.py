@@ -31,6 +31,7 @@ EXIT_ORPHANED = 74
 """The parent is gone."""
 
 _PR_SET_PDEATHSIG = 1
+_TURN_S = 0.0005
 _M_MMAP_THRESHOLD = -3
 _OWN_PAGES_FROM_BYTES = 1024 * 1024
 _NEVER_BYTES = str(1 << 62)
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["MILVUS_LITE_WAL_SIZE_LIMIT_BYTES"] = _NEVER_BYTES
     # Threads of one search would wait, spinning, for cores that other searches use.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A search gives the interpreter away several times, and waits so long for each return beside a
+    # thread that computes: a merge, or a write.
+    sys.setswitchinterval(_TURN_S)
     _return_freed_memory()
     from milvane.instances.lite.server import serve  # imports Milvus Lite and numpy
 

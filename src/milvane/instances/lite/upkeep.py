@@ -227,6 +227,8 @@ def prepare_merge(
         rows = mapping.numbered(rows)
         path = write_rows(rows, str(folder), *names)
         mapping.write_vectors(rows, folder / path)
+        for segment in sources:
+            mapping.let_go_of_pages(Path(segment.file_path))
         sync_file(folder / path)
         merge.segments[path] = _load_segment(collection, partition, folder / path)
         if masks[sources[0]] is None:
