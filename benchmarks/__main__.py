@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-ORDER = ["raw_text", "embedded_engine", "engine", "http_dialects"]
+ORDER = ["raw_text", "embedded_engine", "inference", "http_dialects"]
 """The page's order; modules that are not named follow by name."""
 
 
