@@ -51,9 +51,8 @@ TABLE: dict[ErrorKind, Row] = {
     ErrorKind.UNAUTHENTICATED: Row(
         1400, _LegacyCode.PermissionDenied, grpc.StatusCode.UNAUTHENTICATED
     ),
-    ErrorKind.PERMISSION_DENIED: Row(
-        1401, _LegacyCode.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED
-    ),
+    # In the reply: clients show its reason, where they would show a status's as a broken call.
+    ErrorKind.PERMISSION_DENIED: Row(1401, _LegacyCode.PermissionDenied),
     ErrorKind.QUOTA_EXCEEDED: Row(8, _LegacyCode.RateLimit),
     ErrorKind.OVERLOADED: Row(8, _LegacyCode.RateLimit),
     ErrorKind.DEADLINE_EXCEEDED: Row(
