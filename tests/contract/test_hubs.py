@@ -21,6 +21,7 @@ from milvane.inference.installed import find_set, installed_names
 from milvane.inference.manifest import read_manifest
 from milvane.inference.opening_hubs import open_hub_client
 from milvane.inference.settings import InferenceSettings
+from milvane.inference.weights import known_hash
 
 NAME = "org/tiny"
 SETTINGS = InferenceSettings(precision="f32", threads=1)
@@ -204,6 +205,8 @@ async def test_pulled_set_is_served(subject: Subject) -> None:
     """What was pulled is found by its name, checked, and embeds."""
     subject.pull()
     weights = find_set(NAME, subject.weights_dir)
+    config = weights.files[0].name
+    assert known_hash(subject.folder, config) == weights.files[0].sha256
     assert (weights.family, weights.width, weights.window_tokens) == ("qwen3", 48, 192)
     async with open_engine(weights, subject.weights_dir, SETTINGS) as engine:
         first = engine.fingerprint

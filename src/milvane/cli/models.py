@@ -22,7 +22,7 @@ from milvane.domain.catalogue import (
     find_model,
     weights_of,
 )
-from milvane.domain.errors import NotFound, ServiceError
+from milvane.domain.errors import InvalidInput, NotFound, ServiceError
 from milvane.domain.models import Modality, Model, ModelName
 from milvane.inference.downloads import pull
 from milvane.inference.hubs import HUGGING_FACE
@@ -172,6 +172,8 @@ def pull_with_progress(
         _pull(CL100K, settings, file=file)
         return
     name = deploy(settings.deployments).get(ModelName(name), name)
+    if name.startswith((".", "/", "~")):
+        raise InvalidInput(f"{name} is a folder: there is nothing to pull")
     if is_on_a_hub(name):
         pull_hub_weights(name, hub, settings)
         return

@@ -19,12 +19,13 @@ from pathlib import Path, PurePosixPath
 import httpx2
 from filelock import FileLock
 
+from milvane.domain.catalogue import Packaged, WeightsFile, WeightsName
 from milvane.domain.errors import Conflict, UpstreamRejected, UpstreamUnavailable
 from milvane.inference.choosing import choose_files
 from milvane.inference.downloads import Progress, disk_failure
 from milvane.inference.hubs import Hub, HubFile, Listing, check_status, unreachable
 from milvane.inference.manifest import MANIFEST_NAME, Manifest, ManifestFile
-from milvane.inference.weights import CHUNK_BYTES
+from milvane.inference.weights import CHUNK_BYTES, write_stamp
 
 LOG = logging.getLogger(__name__)
 
@@ -104,7 +105,22 @@ def _pull(
     manifest = _manifest(source, listing, entries)
     manifest.write(partial)
     _put_in_place(partial, folder)
+    write_stamp(_as_package(manifest, folder.name), folder)  # the first load need not hash again
     return manifest
+
+
+def _as_package(manifest: Manifest, name: str) -> Packaged:
+    files = (
+        WeightsFile(path=each.name, name=each.name, sha256=each.sha256, size_bytes=each.size_bytes)
+        for each in manifest.files
+    )
+    return Packaged(
+        name=WeightsName(name),
+        package=manifest.repository,
+        version=manifest.revision,
+        licence="",
+        files=tuple(files),
+    )
 
 
 def _manifest(source: HubSource, listing: Listing, entries: tuple[ManifestFile, ...]) -> Manifest:
