@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from certificates import Authority
 from milvane.bootstrap.server import SERVER_LOCK_NAME
-from milvane.domain.catalogue import MODELS, weights_of
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, weights_of
+from milvane.inference.weights import folder_of
 from milvane.testing.servers import MilvaneProcess
 from weights import default_weights_dir
 
@@ -108,6 +109,18 @@ def test_vocabulary_of_token_ids_is_shown_and_pulled() -> None:
     run = milvane("models", "pull", "cl100k")
     assert run.returncode == 0, run.stderr
     assert "here and checked" in run.stderr
+
+
+def test_weights_come_without_the_vocabulary_where_it_cannot_be_had(tmp_path: Path) -> None:
+    """An index that lacks it keeps nobody from the weights; the message says what is missing."""
+    weights = folder_of(ALL_MINILM_L6_V2, default_weights_dir())
+    (tmp_path / weights.name).symlink_to(weights)
+    run = milvane("models", "pull", MILVANE_INFERENCE__WEIGHTS_DIR=str(tmp_path), PIP_NO_INDEX="1")
+    assert run.returncode == 0, run.stderr
+    assert "all-minilm-l6-v2: here and checked" in run.stderr
+    assert "Without cl100k, inputs that are token ids are refused" in run.stderr
+    run = milvane("models", "show", "cl100k", MILVANE_INFERENCE__WEIGHTS_DIR=str(tmp_path))
+    assert "not here; run `milvane models pull cl100k`" in run.stdout
 
 
 def test_unknown_model_is_one_plain_line() -> None:
