@@ -79,7 +79,7 @@ def test_vectors_outlive_the_server(tmp_path: Path) -> None:
     answers, counts = [], []
     for _ in range(2):
         with server, httpx.Client(base_url=server.http_url, timeout=60) as client:
-            answers.append(embed(client, ["a text that is paid for once"]).json()["data"])
+            answers.append(embed(client, ["a text that is paid for once, " * 9]).json()["data"])
             counts.append(kept(client))
     assert answers[0] == answers[1]
     assert len(base64.b64decode(answers[0][0]["embedding"])) == 64 * 4

@@ -38,6 +38,12 @@ from milvane.serving.shortening import shorten
 
 _T = TypeVar("_T")
 
+WORTH_DISK = 24 * 384**2
+"""
+Tokens times the square of the network's width, which is about its work, from which on a vector is
+kept on the disk too. Below, writing would cost a stream without repeats more than 2 %.
+"""
+
 WEIGHED_AT_ONCE = 64
 """Texts whose terms are weighed before other requests get their turn: about two milliseconds."""
 
@@ -422,8 +428,10 @@ async def _embed(
 
     # One vector serves every dimension, and both purposes where the tokens are the same.
     keys = prepared.cache.keys_of(engine.fingerprint, (ids.data for ids in token_ids))
+    worth_tokens = WORTH_DISK / engine.width**2
+    cheap = frozenset(place for place, ids in enumerate(token_ids) if len(ids) < worth_tokens)
     fetched = await _in_time(
-        prepared.cache.fetch(keys, compute, Form(engine.width), lane), time_left_s
+        prepared.cache.fetch(keys, compute, Form(engine.width), lane, cheap=cheap), time_left_s
     )
     vectors = adapt(np.asarray(fetched.vectors, np.float32), prepared.dimension, None)
     return vectors, fetched.was_kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,8 @@ class _Flight:
     """Vectors that one request is getting, and others may wait for."""
 
     lane: Lane
+    cheap: Container[int] = ()
+    """Positions of what is not worth the disk."""
     has_landed: asyncio.Event = field(default_factory=asyncio.Event)
     vectors: dict[bytes, bytes] = field(default_factory=dict)
     """Complete once it has landed; without those that could not be had."""
@@ -104,7 +106,13 @@ class VectorCache:
         return make_keys("" if self._is_shared else current_caller().tenant, source, contents)
 
     async def fetch(
-        self, keys: Sequence[bytes], compute: Compute, form: Form, lane: Lane
+        self,
+        keys: Sequence[bytes],
+        compute: Compute,
+        form: Form,
+        lane: Lane,
+        *,
+        cheap: Container[int] = (),
     ) -> Fetched:
         """
         Get the vectors of keys; of equal ones, asked for at the same time, one is computed.
@@ -121,6 +129,9 @@ class VectorCache:
 
             lane: Who waits.
 
+            cheap: Positions of what is computed about as fast as written to a disk: it is kept in
+                memory only.
+
         Raises:
             ServiceError: If `compute` does; nothing is kept of such a call.
         """
@@ -132,7 +143,8 @@ class VectorCache:
         while missing := [key for key in places if key not in found]:
             joined, mine = self._split(missing, lane)
             if mine:
-                computed |= await self._fly(mine, places, compute, form, lane, found)
+                flight = _Flight(lane, cheap)
+                computed |= await self._fly(flight, mine, places, compute, form, found)
             for flight in joined:
                 await flight.has_landed.wait()
                 landed = {key: flight.vectors[key] for key in missing if key in flight.vectors}
@@ -169,15 +181,14 @@ class VectorCache:
 
     async def _fly(
         self,
+        flight: _Flight,
         keys: list[bytes],
         places: dict[bytes, int],
         compute: Compute,
         form: Form,
-        lane: Lane,
         found: dict[bytes, bytes],
     ) -> set[bytes]:
         """Read or compute what nobody else does; returns the keys of what was computed."""
-        flight = _Flight(lane)
         self._flights.update(dict.fromkeys(keys, flight))
         try:
             flight.vectors = await self._read(keys, form.vector_bytes)
@@ -185,7 +196,7 @@ class VectorCache:
             if rest:
                 rows = await compute([places[key] for key in rest])
                 new = {key: rows[row].tobytes() for row, key in enumerate(rest)}
-                self._keep(new)
+                self._keep(new, [key for key in rest if places[key] not in flight.cheap])
                 flight.vectors.update(new)
             found.update(flight.vectors)
             return set(rest)
@@ -206,12 +217,12 @@ class VectorCache:
             self.memory.put(key, vector)
         return whole
 
-    def _keep(self, vectors: dict[bytes, bytes]) -> None:
+    def _keep(self, vectors: dict[bytes, bytes], for_disk: list[bytes]) -> None:
         self.counts.computed += len(vectors)
         for key, vector in vectors.items():
             self.memory.put(key, vector)
-        if self.disk is not None:
-            self.disk.put(vectors)
+        if self.disk is not None and for_disk:
+            self.disk.put({key: vectors[key] for key in for_disk})
 
 
 @asynccontextmanager

@@ -115,13 +115,17 @@ class DiskVectors:
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
-        while self._work:
-            await asyncio.wait(self._work)
+        await self.settled()
         await self._write_all()
         await self._in(self._reader, self._reading.close)
         await self._in(self._writer, self._writing.close)
         self._reader.shutdown()
         self._writer.shutdown()
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way in the background."""
+        while self._work:
+            await asyncio.wait(self._work)
 
     def candidates(self, keys: Iterable[bytes]) -> list[bytes]:
         """Say which keys are worth a look; those that are not there are left out, but for a few."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from milvane.domain.callers import Caller
 from milvane.domain.errors import Internal
 from milvane.domain.models import Lane
-from milvane.serving.caching.cache import Fetched, Form, VectorCache
+from milvane.serving.caching.cache import Fetched, Form, VectorCache, open_cache
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.callers import calling
 
@@ -34,7 +36,11 @@ class Work:
             self.may_go_on.set()
 
     async def fetch(
-        self, cache: VectorCache, texts: Sequence[str], lane: Lane = Lane.BULK
+        self,
+        cache: VectorCache,
+        texts: Sequence[str],
+        lane: Lane = Lane.BULK,
+        cheap: Sequence[int] = (),
     ) -> Fetched:
         """Ask a cache for the vectors of texts."""
 
@@ -48,7 +54,7 @@ class Work:
             return np.array([[float(text), float(text) ** 2] for text in chosen], np.float32)
 
         keys = cache.keys_of("engine", [text.encode() for text in texts])
-        return await cache.fetch(keys, compute, FORM, lane)
+        return await cache.fetch(keys, compute, FORM, lane, cheap=cheap)
 
 
 def numbers(fetched: Fetched) -> list[float]:
@@ -164,3 +170,25 @@ async def test_vector_of_another_form_is_not_used() -> None:
     (key,) = cache.keys_of("engine", [b"1"])
     cache.memory.put(key, b"four")
     assert numbers(await work.fetch(cache, ["1"])) == [1.0]
+
+
+async def test_vectors_outlive_the_process_unless_they_are_cheap(tmp_path: Path) -> None:
+    """What was kept on the disk is found by the next process; the rest is computed again."""
+    for expected in ([False, False, False], [True, False, True]):
+        async with open_cache(ROOMY, tmp_path) as cache:
+            assert cache is not None
+            assert cache.disk is not None
+            await cache.disk.settled()
+            fetched = await Work().fetch(cache, ["1", "2", "3"], cheap=[1])
+            assert (numbers(fetched), fetched.was_kept) == ([1, 2, 3], expected)
+    assert (cache.counts.disk, cache.counts.computed) == (2, 1)
+
+
+async def test_cache_can_be_turned_off(tmp_path: Path) -> None:
+    """Nothing is kept, or nothing on the disk."""
+    async with open_cache(CacheSettings(enabled=False), tmp_path) as cache:
+        assert cache is None
+    async with open_cache(CacheSettings(max_disk_bytes=0), tmp_path) as cache:
+        assert cache is not None
+        assert cache.disk is None
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - of nothing else in the loop

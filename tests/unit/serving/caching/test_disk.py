@@ -49,8 +49,7 @@ async def settle(disk: DiskVectors) -> None:
     if disk._timer is not None:
         disk._timer.cancel()
         disk._write_soon()
-    while disk._work:
-        await asyncio.wait(disk._work, timeout=PATIENCE_S)
+    await asyncio.wait_for(disk.settled(), PATIENCE_S)
 
 
 async def found(disk: DiskVectors, *names: object) -> dict[bytes, bytes]:
