@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusException
 
-from milvane.bootstrap import next_revision
+from milvane.bootstrap.server import next_revision
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.models import Lane, Purpose
 from milvane.gateway.bindings import Bindings
@@ -51,10 +51,10 @@ from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine
 
 ASKED = os.environ.get("MILVANE_TEST_HISTORIES")
-HISTORIES = int(ASKED or "6")
+HISTORIES = int(ASKED or "8")
 PHASES = (Phase.generate, Phase.shrink) if ASKED else (Phase.generate,)
 """Who asks for more has the time to see a failure made short, too."""
-STEPS = 40
+STEPS = 60
 FEW = 4
 """Rows that are not worth starting again for."""
 DIMENSION = 64
@@ -303,6 +303,7 @@ class Histories(RuleBasedStateMachine):
         self.client.alter_collection_function(self.name, "embed", self._function(field))
         self.input = field
 
+    @precondition(lambda self: len(self.rows) > FEW)
     @rule()
     def drop_function(self) -> None:
         """Clients bring vectors from now on; dropping nothing is no failure."""
@@ -342,7 +343,7 @@ class Histories(RuleBasedStateMachine):
         self.client.drop_collection(self.name)
         self.create()
 
-    @precondition(lambda self: self.upheavals < 2)
+    @precondition(lambda self: self.upheavals < 1 and len(self.rows) > FEW)
     @rule()
     def restart(self) -> None:
         """End and start everything in order."""
@@ -350,7 +351,7 @@ class Histories(RuleBasedStateMachine):
         self.home.stop()
         self.home.start()
 
-    @precondition(lambda self: self.upheavals < 2)
+    @precondition(lambda self: self.upheavals < 1 and len(self.rows) > FEW)
     @rule()
     def crash(self) -> None:
         """Lose the Lite process."""
