@@ -25,7 +25,7 @@ _SHARD = re.compile(r"^model-[0-9]{5}-of-[0-9]{5}\.safetensors$")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TORCH = "pytorch_model.bin"
 
-MEMORY_FACTOR = 1.5
+MEMORY_FACTOR = 2.3
 MEMORY_BYTES = 400_000_000
 
 

@@ -15,6 +15,14 @@ from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.settings import Precision
 
 DEVICE = "CPU"
+_PRODUCTS: dict[str, dict[str, Any]] = {
+    "f32": {"INFERENCE_PRECISION_HINT": "f32"},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+    # States are rounded to 8 bits too, each group of a row by its own largest number.
+    "int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 1024},
+}
+"""How OpenVINO multiplies in each precision."""
+
 LARGE = 200_000_000
 """Numbers in a network's layers from which on a pass fills all cores, and memory is what counts."""
 
@@ -92,7 +100,7 @@ class OpenvinoNetwork:
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""
         options = {
-            "INFERENCE_PRECISION_HINT": _products(core, self.precision),
+            **_PRODUCTS[self.precision],
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.threads,
             # Other threads of this process, and its neighbours, need the cores as well.
@@ -125,8 +133,3 @@ def _choose_precision(core: Any, precision: Precision) -> str:
     if precision == "int8":
         return "int8"
     return "bf16" if has_bf16 and precision != "f32" else "f32"
-
-
-def _products(core: Any, precision: str) -> str:
-    """Say what numbers are multiplied in: matrices kept in 8 bits are widened first."""
-    return _choose_precision(core, "auto") if precision == "int8" else precision
