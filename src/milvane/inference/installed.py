@@ -83,7 +83,7 @@ def is_installed(name: str, weights_dir: Path) -> bool:
 def installed_names(weights_dir: Path) -> list[str]:
     """List the sets that were pulled from hubs, by the names to call them."""
     return sorted(
-        manifest.parent.name.replace("--", "/")
+        manifest.parent.name.replace("--", "/", 1)
         for manifest in weights_dir.glob(f"[!.]*/{MANIFEST_NAME}")
     )
 
