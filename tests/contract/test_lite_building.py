@@ -155,8 +155,9 @@ def test_few_vectors_and_vectors_with_nulls_stay_in_memory(
 
 
 def test_files_of_vectors_go_with_their_segments(tmp_path: Path) -> None:
-    """Only the files of segments that there are outlive a tidying."""
+    """Only the whole files of segments that there are outlive a tidying."""
     _, path = a_segment(tmp_path)
+    (tmp_path / "vectors" / "data_000001_003000.vector.00.tmp").touch()
     mapping.remove_unused(tmp_path, ["data/data_000001_003000.parquet"])
     assert len(list((tmp_path / "vectors").iterdir())) == 1
     mapping.remove_unused(tmp_path, ["data/data_000001_003001.parquet"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _FOLDER = "vectors"
+_DRAFT = ".tmp"
 _NUMBER = b"milvane-vectors"
 _NUMBER_BYTES = 4
 _MAPPED_FROM_BYTES = 8 * 1024 * 1024
@@ -69,12 +70,12 @@ def write_vectors(rows: pa.Table, path: Path) -> None:
             _write(column, target)
         except OSError as error:
             _logger.warning("%s: its vectors stay in memory: %s", path.name, error)
-            target.with_suffix(".tmp").unlink(missing_ok=True)
+            target.with_suffix(_DRAFT).unlink(missing_ok=True)
 
 
 def _write(column: pa.ChunkedArray, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    draft = target.with_suffix(".tmp")
+    draft = target.with_suffix(_DRAFT)
     with draft.open("wb") as file:
         for chunk in column.chunks:
             file.write(chunk.flatten().to_numpy(zero_copy_only=True).data)
@@ -143,7 +144,7 @@ def let_go_of_pages(path: Path) -> None:
 
 def remove_unused(partition: Path, used: Collection[str]) -> None:
     """
-    Remove the files of segments that are no more.
+    Remove the files of segments that are no more, and those that were never finished.
 
     Args:
         partition: Its folder.
@@ -152,7 +153,7 @@ def remove_unused(partition: Path, used: Collection[str]) -> None:
     """
     stems = {Path(each).stem for each in used}
     for each in (partition / _FOLDER).glob("*"):
-        if each.name.partition(".")[0] not in stems:
+        if each.name.partition(".")[0] not in stems or each.suffix == _DRAFT:
             each.unlink(missing_ok=True)
 
 
