@@ -41,6 +41,13 @@ LOG = logging.getLogger(__name__)
 CHUNK_TEXTS = 128
 """Texts that are tokenized in one go; others get their turn between chunks."""
 
+INLINE_TEXTS = 4
+INLINE_CHARACTERS = 512
+"""
+Texts, and their characters, up to which tokenizing takes at most 0.2 ms: a change of thread costs
+0.08 ms, and a query is tokenized in 0.03.
+"""
+
 INLINE_ROWS = 32
 """Rows up to which preparing and combining is cheaper than a change of thread."""
 
@@ -139,11 +146,12 @@ class Engine:
         Returns:
             For each text, in order, its ids without special tokens; never cut.
         """
+        tokenize = partial(self._encoder.tokenize, purpose=purpose, instruction=instruction)
+        if len(texts) <= INLINE_TEXTS and sum(map(len, texts)) <= INLINE_CHARACTERS:
+            return tokenize(texts)
         token_ids: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), CHUNK_TEXTS):
-            chunk = texts[start : start + CHUNK_TEXTS]
-            work = partial(self._encoder.tokenize, chunk, purpose=purpose, instruction=instruction)
-            token_ids += await self._in_pool(work)
+            token_ids += await self._in_pool(partial(tokenize, texts[start : start + CHUNK_TEXTS]))
         return token_ids
 
     async def embed(
