@@ -47,6 +47,8 @@ def test_everything_is_taken_once(sent: dict[str, list[int]]) -> None:
         for name in sent:
             own = [item.tokens for item in waiting if item.tenant == name]
             assert queue.own(name) == (len(own), sum(own))
+            numbers = [item.number for item in queue if item.tenant == name]
+            assert numbers == sorted(numbers), "older ones stay before younger ones"
             others = {item.tenant for item in waiting} - {name}
             assert queue.tenants_with(name) == len(others) + 1
         taken = queue.take(1, PASS_TOKENS)
@@ -130,6 +132,18 @@ def test_who_comes_is_not_behind_a_debtor() -> None:
     fill(queue, "late", [64])
     taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(3)]
     assert "late" in taken
+
+
+def test_an_empty_lane_forgets_who_was_served() -> None:
+    """After everybody was served, those who come share alike, whoever comes first."""
+    queue: LaneQueue[Item] = LaneQueue()
+    fill(queue, "before", [64] * 50)
+    while len(queue):
+        queue.take(1, PASS_TOKENS)
+    fill(queue, "first", [64] * 20)
+    fill(queue, "before", [64] * 20)
+    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    assert taken.count("first") == taken.count("before") == 5
 
 
 def test_having_been_idle_is_not_saved_up() -> None:
