@@ -109,9 +109,14 @@ def test_next_pull_goes_on_where_the_last_one_ended(subject: Subject) -> None:
     assert not subject.folder.exists()
     parts = list(subject.weights_dir.rglob("*.part"))
     assert any(part.stat().st_size >= 9_000 for part in parts)
+    (partial,) = subject.weights_dir.glob(".*.partial")
+    done = {path.name for path in partial.glob("*.json")}
+    assert "modules.json" in done
     subject.state.status = None
     subject.state.requests.clear()
     subject.pull()
+    fetched = {path.split("/")[-1].split("FilePath=")[-1] for path, _ in subject.state.requests}
+    assert not done & fetched
     assert "bytes=9000-" in [asked for _, asked in subject.state.requests]
     assert (subject.folder / large.name).read_bytes() == large.read_bytes()
     assert not list(subject.weights_dir.rglob("*.part"))
