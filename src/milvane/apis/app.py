@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -45,6 +45,7 @@ def create_app(
     vocabulary: TokenTexts | None = None,
     measured: Measured | None = None,
     management: Management | None = None,
+    pages: Sequence[APIRouter] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """
@@ -69,6 +70,8 @@ def create_app(
 
         management: Governs, and reads usage; none to offer neither.
 
+        pages: What is shown to people besides, on paths that anybody may load.
+
         clock: Says the time in seconds, for rates; never goes back.
 
     Returns:
@@ -91,6 +94,8 @@ def create_app(
     app.include_router(health_router(readiness))
     app.include_router(metrics_router(measured))
     app.include_router(explorer_router())
+    for router in pages:
+        app.include_router(router)
     for prefix in PREFIXES:
         app.include_router(openai_router(service, settings, vocabulary), prefix=prefix)
     if background is not None:

@@ -13,11 +13,17 @@ PUBLIC = (
     # Whoever knows such an address was given it: it cannot be guessed, and it expires. SDKs fetch
     # it without credentials, as they would from an object store.
     ("GET", "/api/v1/results/"),
+    # The console's files hold nothing: what it shows comes from the management API.
+    ("GET", "/console/"),
 )
 """Methods and beginnings of the paths that anybody may call."""
 
-SIGNED = (("POST", "/api/v1/uploads"),)
-"""Exact paths whose form carries a signed grant of ours in place of a key."""
+EXACT = (
+    ("GET", "/"),
+    # Its form carries a signed grant of ours in place of a key.
+    ("POST", "/api/v1/uploads"),
+)
+"""Whole paths that anybody may call."""
 
 
 def read_token(headers: Headers) -> str:
@@ -40,7 +46,7 @@ OWN_DOORS = ("/manage/",)
 def is_public(method: str, path: str) -> bool:
     """Say whether a request needs no key."""
     method = "GET" if method == "HEAD" else method
-    return (method, path) in SIGNED or any(
+    return (method, path) in EXACT or any(
         method == allowed and path.startswith(prefix) for allowed, prefix in PUBLIC
     )
 

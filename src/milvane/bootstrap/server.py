@@ -17,7 +17,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,13 +36,16 @@ from milvane.bootstrap.engines import (
     warm,
 )
 from milvane.bootstrap.governing import Governance, open_governance
+from milvane.bootstrap.looking import look_into
 from milvane.bootstrap.upstreams import Condition, open_upstream
 from milvane.bootstrap.workshop import background, open_workshop
+from milvane.console.pages import console_router
 from milvane.domain.catalogue import WeightsName, deploy
 from milvane.domain.errors import Conflict
 from milvane.domain.models import ModelName
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.dispatch import Dispatcher
+from milvane.gateway.inspecting import CollectionInspector
 from milvane.gateway.rpcs.services import Services
 from milvane.jobs.worker import JobWorker
 from milvane.providers.service import ProviderService
@@ -81,6 +84,8 @@ class _Server:
     engines: Engines
     measured: Measured
     condition: Condition = field(default_factory=Condition)
+    inspectors: dict[str, CollectionInspector] = field(default_factory=dict)
+    """By the instance's name, once it is open."""
 
 
 @asynccontextmanager
@@ -121,15 +126,19 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         await warm(server.engines.texts.values())
         ports = server.governance.ports
         for instance, upstream in zip(settings.instances, upstreams, strict=True):
+            services = _services(server, behind_cache(providers, server.cache, settings))
             dispatcher = Dispatcher(
                 upstream,
-                _services(server, behind_cache(providers, server.cache, settings)),
+                services,
                 server.governance.authenticator,
                 server.measured.operations,
                 instance=instance.name,
             )
             door = await doors.enter_async_context(milvus_port(dispatcher, instance, settings))
             ports[instance.name] = door.port
+            server.inspectors[instance.name] = CollectionInspector(
+                upstream, services, instance=instance.name
+            )
         await parts.enter_async_context(worker)
         server.condition.starting = False
         try:
@@ -173,7 +182,19 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
         authenticator=governance.authenticator,
         vocabulary=vocabulary,
         measured=server.measured,
-        management=governance.management(settings, server.served_by),
+        management=replace(
+            governance.management(settings, server.served_by),
+            insight=look_into(
+                settings,
+                server.embedding,
+                server.measured,
+                readiness=server.condition.readiness,
+                inspectors=server.inspectors,
+                workshop=workshop,
+                worker=worker,
+            ),
+        ),
+        pages=[console_router()],
     )
     return app, worker
 

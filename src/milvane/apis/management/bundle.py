@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from milvane.apis.management.door import Doorkeeper, Manager
+from milvane.apis.management.ports import Insight
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import ModelName
@@ -28,6 +29,8 @@ class Management:
     served_by: Mapping[ModelName, WeightsName]
     session_s: float
     """How long a sign-in lasts."""
+    insight: Insight | None = None
+    """Looks into the running server; none to do without."""
 
     @property
     def doorkeeper(self) -> Doorkeeper:

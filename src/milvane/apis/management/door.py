@@ -15,6 +15,7 @@ from milvane.apis.authentication import read_token
 from milvane.apis.management import errors
 from milvane.control_plane.operators import SignedIn, find_session
 from milvane.control_plane.plane import ControlPlane
+from milvane.domain.callers import ANYONE, Caller
 from milvane.domain.control import Scope as KeyScope
 from milvane.domain.errors import PermissionDenied, ServiceError, Unauthenticated
 
@@ -33,6 +34,11 @@ class Manager:
     name: str
     """What the audit log is to say."""
     session: SignedIn | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Whose work it is if a model computes for them."""
+        return Caller(name=self.name, tenant=ANYONE.tenant)
 
 
 class Doorkeeper:

@@ -1,0 +1,206 @@
+"""The running server: its health, its settings, its models, and what its instances hold."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from milvane.apis.management.bundle import ByManager, Management
+from milvane.apis.management.ports import EffectiveSetting, Insight, Inspector
+from milvane.domain.catalogue import MODELS
+from milvane.domain.collections import CollectionPage
+from milvane.domain.errors import NotFound
+from milvane.domain.models import Lane
+from milvane.inference.engine import Engine
+from milvane.serving.caching.cache import VectorCache
+from milvane.serving.callers import calling
+from milvane.serving.measuring import ModelCounts
+
+
+class ServerAnswer(BaseModel):
+    """The server as a whole."""
+
+    version: str
+    python: str
+    region: str
+    started_at: datetime
+    is_ready: bool
+    reasons: Sequence[str]
+    """Why a request would fail now."""
+    instance_ports: Mapping[str, int]
+    """Of the Milvus protocol."""
+
+
+class SettingsAnswer(BaseModel):
+    """All settings in force."""
+
+    settings: Sequence[EffectiveSetting]
+
+
+class EngineAnswer(BaseModel):
+    """A set of weights that is loaded, and what it did since the start."""
+
+    weights: str
+    version: str
+    runtime: str
+    precision: str
+    threads: int
+    width: int
+    window_tokens: int
+    fingerprint: str
+    passes: int
+    failed_passes: int
+    tokens: int
+    padded_tokens: int
+    """With padding."""
+    busy_s: float
+    up_s: float
+    refused_requests: int
+    waiting_interactive: int
+    """Windows of texts."""
+    waiting_bulk: int
+
+
+class ModelAnswer(BaseModel):
+    """A model that callers can name, and what was asked of it since the start."""
+
+    model: str
+    weights: str | None
+    """None if nothing here serves it."""
+    requests: int
+    average_s: float | None
+    cached_tokens: int
+    failures: int
+
+
+class CacheAnswer(BaseModel):
+    """Vectors that were asked for since the start, by where they came from."""
+
+    memory: int
+    disk: int
+    joined: int
+    computed: int
+    memory_bytes: int
+
+
+class ModelList(BaseModel):
+    """What computes, and under which names."""
+
+    engines: Sequence[EngineAnswer]
+    models: Sequence[ModelAnswer]
+    cache: CacheAnswer | None
+
+
+def looking_router(management: Management, insight: Insight) -> APIRouter:
+    """Build the routes that look into the server."""
+    router = APIRouter()
+
+    @router.get("/server")
+    async def show_server() -> ServerAnswer:
+        """Say how the server stands."""
+        readiness = insight.readiness()
+        return ServerAnswer(
+            version=version("milvane"),
+            python=platform.python_version(),
+            region=management.plane.region,
+            started_at=insight.started_at,
+            is_ready=readiness.is_ready,
+            reasons=readiness.reasons,
+            instance_ports=management.served_instances(),
+        )
+
+    @router.get("/settings")
+    async def show_settings() -> SettingsAnswer:
+        """List the settings in force; what is secret is hidden."""
+        return SettingsAnswer(settings=insight.settings())
+
+    @router.get("/models")
+    async def list_models() -> ModelList:
+        """List the weights that are loaded, the models they serve, and what was computed."""
+        up_s = (management.clock() - insight.started_at).total_seconds()
+        cache = insight.measured.cache
+        return ModelList(
+            engines=list(_show_engines(insight, up_s)),
+            models=[
+                _show_model(name, management, insight.measured.models.get(name)) for name in MODELS
+            ],
+            cache=_show_cache(cache) if cache else None,
+        )
+
+    @router.get("/instances/{name}/collections")
+    async def list_collections(name: str, manager: ByManager, database: str = "") -> CollectionPage:
+        """Describe the collections of an instance, and which model fills which of their fields."""
+        inspector = find_inspector(insight, name)
+        with calling(manager.caller):
+            return await inspector.list_collections(database)
+
+    return router
+
+
+def find_inspector(insight: Insight, instance: str) -> Inspector:
+    """
+    Find who looks into an instance.
+
+    Raises:
+        NotFound: If this server does not serve it.
+    """
+    inspector = insight.inspectors().get(instance)
+    if inspector is None:
+        raise NotFound(f"this server has no instance {instance!r}")
+    return inspector
+
+
+def _show_engines(insight: Insight, up_s: float) -> Iterator[EngineAnswer]:
+    for engine in insight.measured.engines.values():
+        if not isinstance(engine, Engine):
+            continue
+        facts, counts = engine.facts, engine.counts
+        yield EngineAnswer(
+            weights=facts.weights,
+            version=facts.version,
+            runtime=facts.runtime,
+            precision=facts.precision,
+            threads=facts.threads,
+            width=facts.width,
+            window_tokens=facts.window_tokens,
+            fingerprint=facts.fingerprint,
+            passes=counts.passes,
+            failed_passes=counts.failed_passes,
+            tokens=counts.tokens,
+            padded_tokens=counts.padded_tokens,
+            busy_s=counts.busy_s,
+            up_s=up_s,
+            refused_requests=counts.refused_requests,
+            waiting_interactive=engine.pending_inputs(Lane.INTERACTIVE),
+            waiting_bulk=engine.pending_inputs(Lane.BULK),
+        )
+
+
+def _show_model(name: str, management: Management, counts: ModelCounts | None) -> ModelAnswer:
+    counts = counts or ModelCounts()
+    requests = sum(counts.durations_s.counts)
+    weights = {str(model): found for model, found in management.served_by.items()}
+    return ModelAnswer(
+        model=name,
+        weights=weights.get(name),
+        requests=requests,
+        average_s=counts.durations_s.total / requests if requests else None,
+        cached_tokens=counts.cached_tokens,
+        failures=sum(counts.failures.values()),
+    )
+
+
+def _show_cache(cache: VectorCache) -> CacheAnswer:
+    counts = cache.counts
+    return CacheAnswer(
+        memory=counts.memory,
+        disk=counts.disk,
+        joined=counts.joined,
+        computed=counts.computed,
+        memory_bytes=cache.memory.bytes,
+    )

@@ -1,0 +1,79 @@
+"""What the management API asks of those who look into the running server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from milvane.apis.health import Readiness
+from milvane.apis.metrics import Measured
+from milvane.domain.collections import CollectionPage, TextHit, TextSearch
+from milvane.domain.jobs import Job, JobPage, JobState
+from milvane.serving.embedding import EmbeddingService
+
+
+class Inspector(Protocol):
+    """Looks into one instance, in the name of whoever is being served."""
+
+    async def list_collections(self, database: str) -> CollectionPage:
+        """
+        Describe the collections of a database; the default one if the name is empty.
+
+        Raises:
+            NotFound: If there is no such database.
+            UpstreamRejected: If the upstream will not tell.
+        """
+
+    async def search(self, question: TextSearch) -> Sequence[TextHit]:
+        """
+        Find what is nearest to a text, best first.
+
+        Raises:
+            NotFound: If there is no such collection.
+            UpstreamRejected: If the upstream will not search.
+            ServiceError: As embedding the text does.
+        """
+
+
+class Overseer(Protocol):
+    """Lists and cancels jobs, whoever's they are."""
+
+    async def list_all(
+        self, *, states: Set[JobState] = frozenset(), limit: int, offset: int = 0
+    ) -> JobPage:
+        """List jobs of all tenants and kinds, newest first; no states are all states."""
+
+    async def cancel(self, job_id: str, *, actor: str) -> Job:
+        """
+        Have a job end with what it has.
+
+        Raises:
+            NotFound: If there is none.
+            Conflict: If it cannot be cancelled any more.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSetting:
+    """A setting as it is in force, its secrets hidden."""
+
+    key: str
+    """With its section."""
+    value: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """The running server, as far as an operator may look into it."""
+
+    embedding: EmbeddingService
+    measured: Measured
+    readiness: Callable[[], Readiness]
+    inspectors: Callable[[], Mapping[str, Inspector]]
+    """By the instance's name, once its upstream is open."""
+    overseer: Overseer
+    settings: Callable[[], Sequence[EffectiveSetting]]
+    started_at: datetime
