@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from milvane.providers.batches import run_in_order, split
-from milvane.providers.breaking import (
+from milvane.domain.breaking import (
     Breaker,
     BreakerLimits,
     Outcome,
@@ -18,6 +17,7 @@ from milvane.providers.breaking import (
     is_admitted,
     settle,
 )
+from milvane.providers.batches import run_in_order, split
 
 
 @given(st.lists(st.integers()), st.integers(1, 40))

@@ -21,16 +21,16 @@ import anyio
 import httpx2
 from typing_extensions import Self
 
+from milvane.domain.breaking import BreakerLimits, Outcome
 from milvane.domain.errors import ProviderRefused, ProviderUnavailable
-from milvane.providers.breaking import BreakerLimits, Outcome
-from milvane.providers.endpoints import Endpoint, Endpoints
-from milvane.providers.parameters import origin_of
-from milvane.providers.retrying import (
+from milvane.domain.retrying import (
     Failure,
     is_passing_status,
     parse_retry_after,
     plan_retry,
 )
+from milvane.providers.endpoints import Endpoint, Endpoints
+from milvane.providers.parameters import origin_of
 from milvane.providers.settings import ProvidersSettings
 
 _MAX_SHOWN_CHARACTERS = 2000

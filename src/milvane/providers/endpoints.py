@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from milvane.domain.breaking import Breaker, BreakerLimits, Outcome, admit, is_admitted, settle
 from milvane.domain.errors import ProviderUnavailable
-from milvane.providers.breaking import Breaker, BreakerLimits, Outcome, admit, is_admitted, settle
 
 
 @dataclass(slots=True)

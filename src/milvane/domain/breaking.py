@@ -1,5 +1,5 @@
 """
-The circuit breaker of one endpoint. Pure: the clock and the requests live in `caller`.
+The circuit breaker of one endpoint. Pure: the clock and the requests live with whoever calls.
 
 Closed, requests pass, and failures in a row are counted. Open, requests are refused at once until
 some time has passed. Then one request is let through as a probe: its success closes the breaker,

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from milvane.providers.retrying import (
+from milvane.domain.retrying import (
     Failure,
     is_passing_status,
     parse_retry_after,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milvane.providers.breaking import (
+from milvane.domain.breaking import (
     Breaker,
     BreakerLimits,
     Outcome,
