@@ -75,7 +75,7 @@ export default {
   "services.default": "default {dimension}",
   "services.sparse_only": "sparse only",
   "services.tokens": "Tokens per input",
-  "services.price": "Hosted price / 1M",
+  "services.price": "{price} / 1M, hosted",
   "services.instances": "Instances",
   "services.unused": "none",
   "services.batch": "Batch Enable",

@@ -75,7 +75,7 @@ export default {
   "services.default": "默认 {dimension}",
   "services.sparse_only": "仅稀疏向量",
   "services.tokens": "单条 Token 上限",
-  "services.price": "托管价格 / 百万",
+  "services.price": "托管 {price} / 百万",
   "services.instances": "实例",
   "services.unused": "无",
   "services.batch": "批量启用",

@@ -2,8 +2,8 @@
 
 import { get, query } from "../api.js";
 import { h } from "../dom.js";
-import { attempt, badge, button, pageHead, table } from "../parts.js";
-import { moment, t } from "../words.js";
+import { attempt, badge, button, pageHead, table, when } from "../parts.js";
+import { t } from "../words.js";
 
 const PAGE = 50;
 
@@ -27,7 +27,7 @@ export async function show(view) {
 
 function columns() {
   return [
-    { title: t("audit.at"), cell: (each) => moment(each.at) },
+    { title: t("audit.at"), cell: (each) => when(each.at) },
     { title: t("audit.actor"), cell: (each) => each.actor },
     { title: t("audit.action"), cell: (each) => badge(each.action, "accent") },
     { title: t("audit.subject"), cell: (each) => h("span.code", {}, each.subject) },

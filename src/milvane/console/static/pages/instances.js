@@ -2,8 +2,8 @@
 
 import { at, get, query, remove } from "../api.js";
 import { fill, h } from "../dom.js";
-import { attempt, badge, button, card, confirmDialog, field, loadInto, pageHead, select, table } from "../parts.js";
-import { moment, number, t } from "../words.js";
+import { attempt, badge, button, card, confirmDialog, field, loadInto, pageHead, select, table, when } from "../parts.js";
+import { number, t } from "../words.js";
 
 export async function show(view, context) {
   const { instances } = await get("/instances");
@@ -22,7 +22,7 @@ function columns(context) {
     { title: t("instances.name"), cell: (each) => [h("div.main-name", {}, each.name), h("div.sub", {}, each.address || t("instances.embedded"))] },
     { title: t("instances.state"), cell: (each) => each.is_served ? badge(t("instances.served"), "good") : badge(t("instances.unserved")) },
     { title: t("instances.models"), cell: (each) => h("div.badges", {}, each.models.length ? few(each.models) : t("instances.no_models")) },
-    { title: t("instances.since"), cell: (each) => moment(each.created_at) },
+    { title: t("instances.since"), cell: (each) => when(each.created_at) },
     {
       title: h("span.unseen", {}, t("actions")),
       cell: (each) => h("div.actions", {}, each.is_served ? null : button(t("instances.remove"), () => confirmDialog(

@@ -2,8 +2,8 @@
 
 import { at, get, post, query } from "../api.js";
 import { fill, h } from "../dom.js";
-import { badge, button, confirmDialog, explain, field, notify, pageHead, select, table } from "../parts.js";
-import { moment, number, percent, t } from "../words.js";
+import { badge, button, confirmDialog, explain, field, notify, pageHead, select, table, when } from "../parts.js";
+import { number, percent, t } from "../words.js";
 
 const KINDS = { completed: "good", failed: "bad", expired: "warn", running: "accent", finalizing: "accent", validating: "accent" };
 const PAGE = 50;
@@ -59,8 +59,8 @@ function columns(load) {
     { title: t("jobs.state"), cell: (each) => [badge(t(`job.${each.state}`), KINDS[each.state] ?? "quiet"), each.problem ? h("div.sub", {}, each.problem) : null] },
     { title: t("jobs.progress"), cell: progress },
     { title: t("usage.tokens"), number: true, cell: (each) => number(each.tokens) },
-    { title: t("jobs.created"), cell: (each) => moment(each.created_at) },
-    { title: t("jobs.ended"), cell: (each) => moment(each.ended_at) },
+    { title: t("jobs.created"), cell: (each) => when(each.created_at) },
+    { title: t("jobs.ended"), cell: (each) => when(each.ended_at) },
     {
       title: h("span.unseen", {}, t("actions")),
       cell: (each) => each.is_final || each.state === "cancelling" ? "" : button(t("jobs.cancel"), () => confirmDialog(

@@ -2,8 +2,8 @@
 
 import { at, get, post, put, remove } from "../api.js";
 import { h } from "../dom.js";
-import { badge, button, card, check, confirmDialog, copyButton, dialog, field, pageHead, select, table } from "../parts.js";
-import { moment, number, t } from "../words.js";
+import { badge, button, card, check, confirmDialog, copyButton, dialog, field, pageHead, select, table, when } from "../parts.js";
+import { number, t } from "../words.js";
 
 const SCOPES = ["embed", "milvus", "manage"];
 const LIFETIMES = [["", "keys.never"], ["86400", "keys.day"], ["2592000", "keys.month"], ["7776000", "keys.quarter"], ["31536000", "keys.year"]];
@@ -35,9 +35,9 @@ function keyColumns(context) {
     { title: t("keys.tenant"), cell: (each) => each.tenant },
     { title: t("keys.scopes"), cell: (each) => h("div.badges", {}, each.scopes.map((scope) => badge(t(`scope.${scope}`)))) },
     { title: t("keys.state"), cell: (each) => each.is_good ? badge(t("keys.good"), "good") : badge(t("keys.over")) },
-    { title: t("keys.created"), cell: (each) => moment(each.created_at) },
-    { title: t("keys.expires"), cell: (each) => each.expires_at ? moment(each.expires_at) : t("keys.never") },
-    { title: t("keys.used"), cell: (each) => moment(each.last_used_at) },
+    { title: t("keys.created"), cell: (each) => when(each.created_at) },
+    { title: t("keys.expires"), cell: (each) => each.expires_at ? when(each.expires_at) : t("keys.never") },
+    { title: t("keys.used"), cell: (each) => when(each.last_used_at) },
     {
       title: h("span.unseen", {}, t("actions")),
       cell: (each) => each.is_good && h("div.actions", {},

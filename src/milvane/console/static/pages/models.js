@@ -8,7 +8,7 @@ import { duration, milliseconds, number, percent, t } from "../words.js";
 const EVERY_MS = 5000;
 
 export async function show(view, context) {
-  const place = h("div.page", {});
+  const place = h("div.stack", {});
   const load = async () => fill(place, build(await get("/models")));
   await load();
   view.append(pageHead(t("models.title"), t("models.intro")), place);

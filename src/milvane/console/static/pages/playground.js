@@ -46,7 +46,7 @@ function embedCard(services) {
   const purpose = select([["document", t("playground.document")], ["query", t("playground.query")]], "document", null);
   const problem = h("p.problem", { role: "alert" });
   const go = h("button.button.primary", { type: "submit" }, t("playground.embed"));
-  const out = h("div.form", { role: "status", "aria-live": "polite" });
+  const out = h("div.stack", { role: "status", "aria-live": "polite" });
   const form = submitted(h("form.form", {},
     field(t("playground.texts"), texts, t("playground.texts_hint")),
     h("div.form-row", {}, field(t("usage.model"), model), field(t("playground.dimension"), dimension), field(t("playground.purpose"), purpose)),
@@ -125,7 +125,7 @@ function searchCard(served) {
   offer();
   const problem = h("p.problem", { role: "alert" });
   const go = h("button.button.primary", { type: "submit" }, t("search.go"));
-  const out = h("div", { role: "status", "aria-live": "polite" });
+  const out = h("div.stack", { role: "status", "aria-live": "polite" });
   const form = submitted(h("form.form", {},
     h("div.form-row", {}, field(t("usage.instance"), instance), place.collection, place.field),
     field(t("search.question"), text),
@@ -145,10 +145,10 @@ function searchCard(served) {
 function showHits(answer) {
   const names = [...new Set(answer.hits.flatMap((hit) => Object.keys(hit.values)))];
   const write = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "–"));
-  return append(h("div.form", {}), [
+  return append(h("div.stack", {}), [
     h("p.sub", {}, t("search.took", { count: answer.hits.length, took: milliseconds(answer.took_s) })),
     table(t("search.hits"), [
-      { title: t("search.score"), number: true, cell: (hit) => badge(hit.score.toFixed(4), "accent") },
+      { title: t("search.score"), cell: (hit) => badge(hit.score.toFixed(4), "accent") },
       ...names.map((name) => ({ title: name, cell: (hit) => write(hit.values[name]) })),
     ], answer.hits, t("search.none")),
   ]);

@@ -55,8 +55,16 @@ function columns(instances, context) {
         h("div.sub", {}, t("services.default", { dimension: each.default_dimension || "–" })),
       ],
     },
-    { title: t("services.tokens"), number: true, cell: (each) => number(each.max_input_tokens) },
-    { title: t("services.price"), number: true, cell: (each) => money(each.price_per_million_tokens) },
+    {
+      title: t("services.tokens"),
+      number: true,
+      cell: (each) => [
+        number(each.max_input_tokens),
+        each.price_per_million_tokens === null
+          ? null
+          : h("div.sub", {}, t("services.price", { price: money(each.price_per_million_tokens) })),
+      ],
+    },
     {
       title: t("services.instances"),
       cell: (each) => h("div.badges", {}, each.instances.length

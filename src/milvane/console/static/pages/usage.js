@@ -3,7 +3,7 @@
 import { address, get, query } from "../api.js";
 import { draw, release } from "../charts.js";
 import { fill, h } from "../dom.js";
-import { button, check, choices, explain, field, figure, notify, pageHead, select, table } from "../parts.js";
+import { button, check, choices, explain, field, figure, notify, pageHead, select, table, when } from "../parts.js";
 import { NONE, compact, duration, milliseconds, moment, money, number, percent, t } from "../words.js";
 
 const RANGES = ["15m", "1h", "6h", "24h", "7d", "30d"];
@@ -15,7 +15,7 @@ const MAX_ROWS = 400;
 export const CHARTS = [
   { name: "tokens", area: true, values: (point) => point.tokens, total: (total) => compact(total.tokens) },
   { name: "qps", format: ".3~g", values: (point) => point.queries_per_s, total: (total) => number(total.queries_per_s, 3) },
-  { name: "success", format: ".1%", range: [0, 1.04], values: (point) => point.success_rate, total: (total) => percent(total.success_rate) },
+  { name: "success", format: ".1~%", range: [0, 1.04], values: (point) => point.success_rate, total: (total) => percent(total.success_rate) },
   { name: "rate", format: ".3~s", area: true, values: (point) => point.tokens_per_s, total: (total) => number(total.tokens_per_s, 2) },
   { name: "rt", unit: " ms", values: (point) => inMs(point.average_s), total: (total) => milliseconds(total.average_s) },
 ];
@@ -248,7 +248,7 @@ function renderTable({ shown, places }) {
   rows.sort((a, b) => (a.at < b.at ? 1 : -1));
   const grouped = shown.curves.some((curve) => curve.group);
   const columns = [
-    { title: t("usage.time"), cell: (row) => moment(row.at) },
+    { title: t("usage.time"), cell: (row) => when(row.at) },
     grouped ? { title: t("usage.group"), cell: (row) => row.group || NONE } : null,
     { title: t("usage.requests"), number: true, cell: (row) => number(row.requests) },
     { title: t("usage.refusals"), number: true, cell: (row) => number(row.refusals) },
