@@ -79,7 +79,11 @@ class Calls:
         if rpc is None:
             raise CallEnded(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if not rpc.is_implemented:
-            raise CallEnded(grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
+            raise CallEnded(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"{rpc.name} is not implemented by Milvus Lite, the embedded engine: "
+                "a Milvus behind this server, named in [[instances]], can do it",
+            )
         call = CallContext(metadata)
         response = await self._guard.serve(rpc, await self._parse(rpc, request), call)
         if call.code is not grpc.StatusCode.OK:

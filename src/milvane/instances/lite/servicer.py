@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
 from milvus_lite.adapter.grpc.errors import to_status_kwargs
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.adapter.grpc.translators.index import kv_pairs_to_index_params_dict
@@ -15,6 +17,7 @@ from milvus_lite.exceptions import IndexNotFoundError, MilvusLiteError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvane.instances.lite.filters import fill_filter
+from milvane.instances.lite.identity import keep_identity, restore_identity
 from milvane.instances.lite.indexing import settle_search
 
 if TYPE_CHECKING:
@@ -35,12 +38,28 @@ class Servicer(MilvusServicer):
 
     def AllocTimestamp(self, _request: Any, _context: Any) -> Any:
         """Give out a timestamp; pymilvus's asynchronous client wants one to wait for an index."""
+        return milvus_pb2.AllocTimestampResponse(
+            status=common_pb2.Status(code=0), timestamp=self._next_timestamp()
+        )
+
+    def _next_timestamp(self) -> int:
         with self._clock:
             now = (time.time_ns() // 1_000_000) << _LOGICAL_BITS
             self._last_timestamp = max(now, self._last_timestamp + 1)
-            return milvus_pb2.AllocTimestampResponse(
-                status=common_pb2.Status(code=0), timestamp=self._last_timestamp
-            )
+            return self._last_timestamp
+
+    def CreateCollection(self, request: Any, context: Any) -> Any:
+        """Create a collection, and keep what Milvus Lite would forget of it."""
+        with suppress(DecodeError):  # it is said by Milvus Lite
+            keep_identity(request, self._next_timestamp())
+        return super().CreateCollection(request, context)
+
+    def DescribeCollection(self, request: Any, context: Any) -> Any:
+        """Describe a collection with ids and descriptions, as Milvus does."""
+        response = super().DescribeCollection(request, context)
+        if not response.status.code:
+            restore_identity(response)
+        return response
 
     def Search(self, request: Any, context: Any) -> Any:
         """Search; `settle_search` says what of the parameters Milvus Lite gets."""
