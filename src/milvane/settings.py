@@ -35,6 +35,7 @@ from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.jobs.settings import JobsSettings
+from milvane.metering.alerts.settings import AlertSettings
 from milvane.metering.settings import MeteringSettings
 from milvane.providers.settings import ProvidersSettings
 from milvane.sections import Section
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     control: ControlSettings = ControlSettings()
     metering: MeteringSettings = MeteringSettings()
+    alerts: AlertSettings = AlertSettings()
     serving: ServingSettings = ServingSettings()
     cache: CacheSettings = CacheSettings()
     providers: ProvidersSettings = ProvidersSettings()

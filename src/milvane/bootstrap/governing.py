@@ -12,6 +12,7 @@ from milvane.control_plane.operators import ADMIN, Operators
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import MODELS, WeightsName
 from milvane.domain.models import ModelName
+from milvane.metering.alerts.watcher import AlertWatcher
 from milvane.metering.recorder import UsageRecorder
 from milvane.metering.reports import UsageReports
 from milvane.serving.access import Authenticator
@@ -66,10 +67,21 @@ async def open_governance(
     instances = {each.name: each.uri or "" for each in settings.instances}
     await plane.prepare(list(MODELS), instances)
     await _welcome(plane, settings)
+    reports = UsageReports(database, settings.metering, clock=utc_now)
+    await stack.enter_async_context(
+        AlertWatcher(
+            database,
+            reports,
+            settings.alerts,
+            plane.month_shares,
+            lag_s=2 * settings.metering.fold_interval_s,
+            clock=utc_now,
+        )
+    )
     return Governance(
         plane=plane,
         recorder=recorder,
-        reports=UsageReports(database, settings.metering, clock=utc_now),
+        reports=reports,
         accounts=Accounts(plane, recorder),
         authenticator=Authenticator(settings.access, plane),
     )

@@ -90,6 +90,17 @@ class QuotaKeeper:
                     ledger_tokens.get(subject, 0), settled_before[subject], month_of(asked_at)
                 )
 
+    def month_shares(self) -> Mapping[str, float]:
+        """Say how full each month's quota of tokens is, by its kind and name: ``tenant:north``."""
+        month = month_of(self._clock())
+        return {
+            f"{subject.kind.value}:{subject.name}": (
+                standing.month_tokens / monthly if standing.month == month else 0.0
+            )
+            for subject, standing in self._standings.items()
+            if (monthly := standing.quota.tokens_per_month) is not None
+        }
+
     def settled(self) -> dict[QuotaSubject, int]:
         """Tell what each subject has settled here since the last `catch_up`."""
         return {subject: each.settled_tokens for subject, each in self._standings.items()}

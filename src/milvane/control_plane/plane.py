@@ -120,6 +120,10 @@ class ControlPlane:
         """How quotas stand."""
         return self._keeper
 
+    def month_shares(self) -> Mapping[str, float]:
+        """Say how full each month's quota of tokens is, by its kind and name: ``tenant:north``."""
+        return self._keeper.month_shares()
+
     async def prepare(self, models: Sequence[str], instances: Mapping[str, str]) -> None:
         """
         Offer the models of this version, and make the instances of the settings known.

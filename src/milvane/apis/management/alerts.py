@@ -29,7 +29,7 @@ from milvane.domain.errors import InvalidInput, UpstreamRejected
 from milvane.domain.usage import Operation
 from milvane.metering.alerts import shelf
 from milvane.metering.alerts.episodes import MAX_EPISODES, list_episodes
-from milvane.metering.alerts.notifying import send
+from milvane.metering.alerts.notifying import check_address, send
 from milvane.metering.alerts.rules import Channel, Operator, Rule, Severity, Watched
 from milvane.metering.alerts.states import AlertState
 from milvane.metering.alerts.wording import BODY, FIELDS, TITLE, word_trial
@@ -127,6 +127,7 @@ def _add_channels(router: APIRouter, management: Management) -> None:
     @router.post("/channels", status_code=201)
     async def create_channel(body: ChannelBody, manager: ByManager) -> ChannelAnswer:
         """Make a way to tell somebody; addresses inside your own network are allowed."""
+        await asyncio.to_thread(check_address, body.url)  # loads much, once: in no transaction
         work = partial(shelf.create_channel, name=body.name, url=body.url)
         return ChannelAnswer.of(await plane.change(manager.name, work))
 
@@ -135,6 +136,8 @@ def _add_channels(router: APIRouter, management: Management) -> None:
         channel: str, body: ChannelChangeBody, manager: ByManager
     ) -> ChannelAnswer:
         """Give a channel, named by its id or its name, another name or address."""
+        if body.url is not None:
+            await asyncio.to_thread(check_address, body.url)
         work = partial(shelf.change_channel, name=channel, to_name=body.name, url=body.url)
         return ChannelAnswer.of(await plane.change(manager.name, work))
 

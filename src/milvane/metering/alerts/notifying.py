@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from milvane.domain.errors import InvalidInput, UpstreamRejected
@@ -39,6 +40,7 @@ class _Eavesdropper(logging.Handler):
 
 
 _EAR = _Eavesdropper()
+_LOADING = threading.Lock()  # guards the one load: warnings and loggers are the process's
 
 
 def kind_of(url: str) -> str:
@@ -99,9 +101,9 @@ def _open(url: str) -> NotifyBase:
         raise InvalidInput(
             "a channel needs an Apprise URL, such as json://host/path", parameter="url"
         )
-    from apprise import Apprise, AppriseAsset  # takes 0.5 s to load: only who tells somebody pays
+    _load()
+    from apprise import Apprise, AppriseAsset
 
-    _hush()
     asset = AppriseAsset(app_id="Milvane", app_desc="Milvane alerts", secure_logging=True)
     channel = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if channel is None:
@@ -113,11 +115,19 @@ def _open(url: str) -> NotifyBase:
     return channel
 
 
-def _hush() -> None:
-    apprise = logging.getLogger("apprise")
-    if _EAR not in apprise.handlers:
+def _load() -> None:
+    """Load Apprise with all services, which takes seconds: only who tells somebody pays for it."""
+    with _LOADING:
+        apprise = logging.getLogger("apprise")
+        if _EAR in apprise.handlers:
+            return
         apprise.addHandler(_EAR)
         apprise.propagate = False
         apprise.setLevel(logging.WARNING)
         for below in ("urllib3", "requests", "requests_oauthlib", "oauthlib", "markdown"):
             logging.getLogger(below).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():  # about what Apprise itself imports
+            warnings.simplefilter("ignore")
+            from apprise import Apprise
+
+            Apprise.instantiate("json://localhost")
