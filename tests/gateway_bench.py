@@ -16,7 +16,7 @@ from milvane.gateway.calls import SERVICE
 from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.rpcs.services import Services
 from milvane.gateway.server import GatewayServer, MilvusHandler
-from milvane.gateway.settings import Compat, GatewaySettings
+from milvane.gateway.settings import Compat, GatewaySettings, OtherWeights
 from milvane.instances.upstream import GrpcConnection, Upstream
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.caching.cache import VectorCache
@@ -113,6 +113,7 @@ async def a_bench(
     cache: VectorCache | None = None,
     engine: HashingEngine | None = None,
     max_message_bytes: int = 1 << 20,
+    other_weights: OtherWeights = "refuse",
 ) -> AsyncIterator[Bench]:
     """Build the bench with a gateway that lets these in, is that Milvus and calls those."""
     recorder, engine = Recorder(), engine or HashingEngine()
@@ -131,6 +132,7 @@ async def a_bench(
         next_revision=iter(range(1, 1000)).__next__,
         providers=providers or NoProviders(),
         compat=compat,
+        other_weights=other_weights,
     )
     settings = GatewaySettings(max_message_bytes=max_message_bytes, drain_timeout_s=0.5)
     async with (

@@ -207,6 +207,7 @@ def _services(server: _Server, providers: RemoteProviders) -> Services:
         next_revision=next_revision,
         providers=providers,
         compat=gateway.compat,
+        other_weights=gateway.other_weights,
     )
 
 

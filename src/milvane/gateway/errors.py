@@ -18,6 +18,7 @@ from google.protobuf import message_factory
 from milvane.domain.errors import (
     Conflict,
     ErrorKind,
+    InvalidInput,
     NotFound,
     ProviderRefused,
     ProviderUnavailable,
@@ -92,6 +93,10 @@ class SchemaMismatch(Conflict):
             f"collection schema mismatch[collection={collection}]: the schema has changed, "
             "describe the collection again"
         )
+
+
+class OtherWeightsServe(InvalidInput):
+    """A collection's vectors are those of weights that do not serve its model any more."""
 
 
 def to_status(error: ServiceError, compat: Compat = "2.6") -> common_pb2.Status:

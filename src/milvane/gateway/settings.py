@@ -11,6 +11,9 @@ from milvane.sections import Section
 Compat = Literal["2.6", "3.0"]
 """A version of Milvus whose codes and rules clients may rely on."""
 
+OtherWeights = Literal["refuse", "warn", "ignore"]
+"""What to do where vectors would not mix."""
+
 
 class GatewaySettings(Section):
     """How the gateway listens, and what it holds."""
@@ -19,6 +22,12 @@ class GatewaySettings(Section):
         default="2.6",
         description="Version of Milvus whose rules for functions, wording and error codes clients "
         "get: `2.6` or `3.0`.",
+    )
+    other_weights: OtherWeights = Field(
+        default="refuse",
+        description="What happens to a collection that was bound while other weights served its "
+        "model, as vectors of the two do not mix: `refuse` rows and searches, `warn` in the log, "
+        "or `ignore`. Altering the function binds the weights that serve the model now.",
     )
     max_message_bytes: int = Field(
         default=256 * 1024 * 1024,

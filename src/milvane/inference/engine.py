@@ -67,6 +67,8 @@ class EngineFacts:
     window_tokens: int
     fingerprint: str
     """Equal for two engines only if they give the same vectors, up to rounding."""
+    space: str
+    """Equal for two engines whose vectors may be compared: without the precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ class Engine:
     def fingerprint(self) -> str:
         """Equal for two engines only if they give the same vectors, up to rounding."""
         return self.facts.fingerprint
+
+    @property
+    def space(self) -> str:
+        """Equal for two engines whose vectors may be compared."""
+        return self.facts.space
 
     @property
     def width(self) -> int:
@@ -347,7 +354,6 @@ def _facts(weights: Weights, loaded: _Loaded) -> EngineFacts:
         *(file.sha256 for file in weights.files),
         loaded.recipe.template,
         str(weights.window_tokens),
-        runtime.precision,
         loaded.calibration.basis_sha256,
     )
     return EngineFacts(
@@ -358,5 +364,10 @@ def _facts(weights: Weights, loaded: _Loaded) -> EngineFacts:
         threads=runtime.threads,
         width=runtime.width,
         window_tokens=weights.window_tokens,
-        fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16],
+        fingerprint=_digest(*parts, runtime.precision),
+        space=_digest(*parts),
     )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

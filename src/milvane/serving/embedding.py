@@ -242,6 +242,12 @@ class EmbeddingService:
         """Say which weights serve a model here; none if none do."""
         return self._served_by.get(model.name)
 
+    def space_of(self, name: str) -> str:
+        """Say which vectors a model's are comparable with here; empty if nothing serves it yet."""
+        weights = self._served_by.get(find_model(name).name)
+        engine = None if weights is None else self._engines.get(weights)
+        return engine.space if engine is not None else ""
+
     def _weights_of(self, model: Model) -> WeightsName:
         weights = self._served_by.get(model.name)
         if weights is None:

@@ -25,6 +25,10 @@ class TextEngine(Protocol):
         """Equal for two engines only if they give the same vectors, up to rounding."""
 
     @property
+    def space(self) -> str:
+        """Equal for two engines whose vectors may be compared, whatever precision they run in."""
+
+    @property
     def width(self) -> int:
         """
         Components that a vector really has.

@@ -50,6 +50,8 @@ class HashingEngine:
         """
         self.fingerprint = fingerprint
         """See the port."""
+        self.space = fingerprint
+        """See the port."""
         self.width = WIDTH
         """See the port."""
         self._is_told = is_told

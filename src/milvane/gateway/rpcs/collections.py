@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from milvane.domain.errors import InvalidInput
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs.services import Services, check_runs
+from milvane.gateway.rpcs.services import Services, bind_spaces, check_runs
 from milvane.gateway.translate.schemas import (
     has_embedding_functions,
     read_functions,
@@ -32,6 +32,7 @@ async def create_collection(call: Call, services: Services) -> bytes:
     for function in functions:
         if not skips_check:
             await check_runs(services, function, time_left_s=call.time_left_s())
+    functions = bind_spaces(services, functions, {each.name for each in functions})
     rewritten = strip_functions(request, schema, functions, revision=services.next_revision())
     return await call.forward(rewritten.SerializeToString())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 from milvane.gateway.bindings import Description, describe
 from milvane.gateway.calls import Call
-from milvane.gateway.rpcs.services import Services, check_runs
+from milvane.gateway.rpcs.services import Services, bind_spaces, check_runs
 from milvane.gateway.translate.alterations import (
     add_function,
     alter_function,
@@ -39,8 +40,9 @@ async def add_collection_function(call: Call, services: Services) -> bytes:
         revision=services.next_revision(),
         providers=services.providers,
     )
-    await _check(call, services, record, request.functionSchema.name)
-    return await _keep(call, request, record)
+    return await _keep(
+        call, request, await _checked(call, services, record, request.functionSchema.name)
+    )
 
 
 async def alter_collection_function(call: Call, services: Services) -> bytes:
@@ -56,8 +58,9 @@ async def alter_collection_function(call: Call, services: Services) -> bytes:
         providers=services.providers,
         compat=services.compat,
     )
-    await _check(call, services, record, request.functionSchema.name)
-    return await _keep(call, request, record)
+    return await _keep(
+        call, request, await _checked(call, services, record, request.functionSchema.name)
+    )
 
 
 async def drop_collection_function(call: Call, services: Services) -> bytes:
@@ -106,10 +109,14 @@ async def _describe(call: Call, request: _Named) -> Description:
     )
 
 
-async def _check(call: Call, services: Services, record: FunctionRecord, name: str) -> None:
-    """See whether the function that changed works; the others are not called."""
-    function = next(each for each in record.functions if each.name == name)
+async def _checked(
+    call: Call, services: Services, record: FunctionRecord, name: str
+) -> FunctionRecord:
+    """See whether the function that changed works, and bind it to the weights of now."""
+    bound = replace(record, functions=bind_spaces(services, record.functions, {name}))
+    function = next(each for each in bound.functions if each.name == name)
     await check_runs(services, function, time_left_s=call.time_left_s())
+    return bound
 
 
 async def _keep(call: Call, request: _Named, record: FunctionRecord) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 
 from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Lane, Output, Purpose
 from milvane.domain.providers import VectorKind
 from milvane.gateway.bindings import Bindings
-from milvane.gateway.settings import Compat
+from milvane.gateway.errors import OtherWeightsServe
+from milvane.gateway.settings import Compat, OtherWeights
 from milvane.gateway.translate.functions import EmbeddingFunction, FunctionTexts
 from milvane.gateway.translate.schemas import failing_check
 from milvane.serving.embedding import EmbeddingService, EmbedRequest, Prepared
@@ -42,6 +43,8 @@ class Services:
     """Makes a schema revision that no earlier schema of the same name has had."""
     providers: RemoteProviders = field(default_factory=NoProviders)
     """Whom functions may name beside this service itself."""
+    other_weights: OtherWeights = "refuse"
+    """What happens to a function that was bound while other weights served its model."""
     compat: Compat = "2.6"
     """Which version of Milvus the rules and the wording are of."""
 
@@ -164,7 +167,7 @@ async def _prepare(
     services: Services, request: EmbedRequest, function: EmbeddingFunction, use: _Use
 ) -> Prepared:
     try:
-        return await services.embedding.prepare(request)
+        prepared = await services.embedding.prepare(request)
     except InvalidInput as error:
         place = "" if error.index is None else f", {use.unit} {error.index}"
         is_row = use.purpose is Purpose.DOCUMENT
@@ -173,3 +176,39 @@ async def _prepare(
             f"{error.message}: function {function.name}, field {field_name}{place}",
             index=error.index,
         ) from error
+    check_space(function, prepared.engine.space, services.other_weights)
+    return prepared
+
+
+def check_space(function: EmbeddingFunction, space: str, policy: OtherWeights) -> None:
+    """
+    See whether vectors made now may be compared with those that a collection has.
+
+    Raises:
+        Conflict: If other weights made those, and that is to be refused.
+    """
+    if function.space in ("", space) or policy == "ignore":
+        return
+    found = (
+        f"function {function.name} was bound while other weights served {function.model} "
+        f"(then {function.space}, now {space}): vectors of the two do not mix"
+    )
+    if policy == "warn":
+        logger.warning("%s", found)
+        return
+    raise OtherWeightsServe(
+        f"{found}. Deploy the earlier weights again, or alter the function to bind those of now "
+        "and embed the rows again, or have the operator set gateway.other_weights"
+    )
+
+
+def bind_spaces(
+    services: Services, functions: Sequence[EmbeddingFunction], names: Container[str]
+) -> tuple[EmbeddingFunction, ...]:
+    """Note, for functions of these names, which vectors the weights of now give."""
+    return tuple(
+        replace(function, space=services.embedding.space_of(function.model))
+        if function.name in names and function.to_remote() is None
+        else function
+        for function in functions
+    )

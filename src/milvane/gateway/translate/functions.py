@@ -61,6 +61,11 @@ class EmbeddingFunction:
     kind: VectorKind = VectorKind.FLOAT
     type: int = _TEXT_EMBEDDING
     """The type that the client gave it, which it reads back; see `is_embedding`."""
+    space: str = ""
+    """
+    What the weights that served the model here, when the function was bound, give vectors of; empty
+    where it is not known.
+    """
 
     @property
     def provider(self) -> str:
@@ -130,6 +135,7 @@ def encode_record(record: FunctionRecord) -> str:
                     "dimension": function.dimension,
                     "kind": function.kind.value,
                     "type": function.type,
+                    "space": function.space,
                 }
                 for function in record.functions
             ],
@@ -177,6 +183,7 @@ def _decode_function(entry: Mapping[str, Any]) -> EmbeddingFunction:
         dimension=int(entry["dimension"]),
         kind=VectorKind(entry.get("kind", VectorKind.FLOAT.value)),
         type=int(entry.get("type", _TEXT_EMBEDDING)),
+        space=str(entry.get("space", "")),
     )
 
 
