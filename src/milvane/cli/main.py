@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from milvane.cli.alerting import add_alerting
 from milvane.cli.governing import add_governing
 from milvane.domain.errors import ServiceError
 
@@ -26,6 +27,7 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 add_governing(app)
+add_alerting(app)
 
 ConfigOption = Annotated[
     Path | None,
