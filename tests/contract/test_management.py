@@ -17,16 +17,24 @@ from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import COOKIE, CSRF_HEADER, PREFIX
+from milvane.apis.management.ports import EffectiveSetting, Insight
 from milvane.apis.management.throttling import FREE_FAILURES
+from milvane.apis.metrics import Measured
 from milvane.apis.settings import ApisSettings
 from milvane.control_plane import operators
 from milvane.control_plane.plane import ControlPlane
 from milvane.control_plane.settings import ControlSettings
+from milvane.domain.callers import Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, SERVED_BY
+from milvane.domain.files import FileId
+from milvane.domain.jobs import JobKind, JobOrder, JobState
 from milvane.domain.usage import Operation, Outcome, UsageKey, UsageRecord
+from milvane.jobs.desk import JobDesk
+from milvane.jobs.overseeing import JobOverseer
 from milvane.metering.recorder import UsageRecorder
 from milvane.metering.reports import UsageReports
 from milvane.metering.settings import MeteringSettings
+from milvane.serving.callers import calling
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.storage.database import Database
@@ -49,6 +57,7 @@ class Bench:
     plane: ControlPlane
     recorder: UsageRecorder
     clock: FakeClock
+    desk: JobDesk
 
     async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a request."""
@@ -79,11 +88,27 @@ async def opened(folder: Path) -> AsyncIterator[Bench]:
                 served_instances=lambda: {"default": 19530},
                 served_by=SERVED_BY,
                 session_s=3600.0,
+                insight=insight(service, database),
             )
             app = create_app(service, ApisSettings(), Readiness, management=management)
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                yield Bench(client, app, plane, recorder, clock)
+                desk = JobDesk(database, lambda: None, max_pending_jobs=100)
+                yield Bench(client, app, plane, recorder, clock, desk)
+
+
+def insight(service: EmbeddingService, database: Database) -> Insight:
+    """Look into a server without instances, with a desk whose jobs nobody does."""
+    desk = JobDesk(database, lambda: None, max_pending_jobs=100)
+    return Insight(
+        embedding=service,
+        measured=Measured(models=service.counts),
+        readiness=lambda: Readiness(("a part is missing",)),
+        inspectors=dict,
+        overseer=JobOverseer(database, desk),
+        settings=lambda: [EffectiveSetting("server.host", "127.0.0.1", is_default=True)],
+        started_at=FakeClock().now,
+    )
 
 
 @pytest.fixture
@@ -382,3 +407,83 @@ async def test_session_outlives_a_restart_and_ends_in_time(tmp_path: Path) -> No
         assert (await bench.call("GET", "/services", headers=cookie)).status_code == 200
         bench.clock.now += timedelta(seconds=1)
         assert (await bench.call("GET", "/services", headers=cookie)).status_code == 401
+
+
+async def test_unready_server_says_why(signed_in: Bench) -> None:
+    """With the sentences that the readiness probe has."""
+    server = (await signed_in.call("GET", "/server")).json()
+    assert (server["is_ready"], server["reasons"]) == (False, ["a part is missing"])
+    assert server["instance_ports"] == {"default": 19530}
+    settings = (await signed_in.call("GET", "/settings")).json()["settings"]
+    assert settings == [{"key": "server.host", "value": "127.0.0.1", "is_default": True}]
+
+
+async def test_playground_embeds_and_compares(signed_in: Bench) -> None:
+    """Each text with its vector, tokens and price; equal texts are the most alike."""
+    body = {"model": "text-embedding-v4", "texts": ["one two", "three", "one two"], "dimension": 64}
+    found = (await signed_in.call("POST", "/playground/embed", json=body)).json()
+    assert found["dimension"] == 64
+    assert [len(vector) for vector in found["vectors"]] == [64, 64, 64]
+    assert found["vectors"][0] == found["vectors"][2] != found["vectors"][1]
+    assert found["total_tokens"] == sum(found["token_counts"])
+    assert found["cost"] == pytest.approx(0.07 * found["total_tokens"] / 1e6)
+    similar = found["similarities"]
+    assert similar[0][2] == pytest.approx(1) == similar[1][1]
+    assert similar[0][1] == similar[1][0] < 0.9
+    assert (await signed_in.call("GET", "/models")).json()["models"][0]["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"model": "nothing"}, 404),
+        ({"texts": []}, 400),
+        ({"texts": ["x"] * 33}, 400),
+        ({"texts": [""]}, 400),
+        ({"dimension": 7}, 400),
+        ({"purpose": "fun"}, 400),
+        ({"model": "qwen3-vl-embedding"}, 503),
+    ],
+)
+async def test_playground_refuses_as_the_models_do(
+    signed_in: Bench, change: dict[str, Any], status: int
+) -> None:
+    """In this API's own shape."""
+    body = {"model": "text-embedding-v4", "texts": ["one"]} | change
+    reply = await signed_in.call("POST", "/playground/embed", json=body)
+    assert reply.status_code == status, reply.text
+    assert reply.json()["error"]["message"]
+
+
+async def test_instance_that_is_not_served_cannot_be_looked_into(signed_in: Bench) -> None:
+    """Neither its collections nor with a question."""
+    assert (await signed_in.call("GET", "/instances/other/collections")).status_code == 404
+    body = {"instance": "other", "collection": "c", "field": "f", "text": "t"}
+    assert (await signed_in.call("POST", "/playground/search", json=body)).status_code == 404
+
+
+async def test_jobs_of_all_tenants_are_listed_and_cancelled(signed_in: Bench) -> None:
+    """Newest first, page by page; a cancellation is in the audit log with the job's tenant."""
+    jobs = []
+    for number, tenant in enumerate(["north", "south", "north"]):
+        order = JobOrder(JobKind.BATCH, FileId(f"file-{number}"), 3600, model="text-embedding-v4")
+        with calling(Caller(name="someone", tenant=tenant)):
+            jobs.append(await signed_in.desk.submit(order))
+    listed = (await signed_in.call("GET", "/jobs?limit=2")).json()
+    assert [each["id"] for each in listed["jobs"]] == [jobs[2].id, jobs[1].id]
+    assert (listed["total"], listed["jobs"][1]["tenant"]) == (3, "south")
+    rest = (await signed_in.call("GET", "/jobs?limit=2&offset=2")).json()["jobs"]
+    assert [(each["id"], each["state"]) for each in rest] == [(jobs[0].id, "queued")]
+    path = f"/jobs/{jobs[1].id}/cancel"
+    cancelled = await signed_in.call("POST", path)
+    assert cancelled.json()["state"] in {"cancelling", "cancelled"}
+    entry = (await signed_in.call("GET", "/audit?limit=1")).json()["entries"][0]
+    assert (entry["action"], entry["subject"], entry["detail"]) == (
+        "job.cancel",
+        jobs[1].id,
+        {"tenant": "south"},
+    )
+    for state in JobState:
+        found = (await signed_in.call("GET", f"/jobs?state={state.value}")).json()["jobs"]
+        assert {each["state"] for each in found} <= {state.value}
+    assert (await signed_in.call("POST", "/jobs/nothing/cancel")).status_code == 404

@@ -6,7 +6,7 @@ import { attempt, explain } from "./parts.js";
 import { LANGUAGES, choose, language, t } from "./words.js";
 
 const PAGES = [
-  "overview", "services", "usage", "instances", "playground", "jobs", "keys", "models",
+  "overview", "services", "usage", "instances", "playground", "jobs", "keys", "alerts", "models",
   "audit", "settings",
 ];
 

@@ -1,7 +1,7 @@
 // Parts that several pages are made of.
 
 import { append, fill, freshId, h, icon } from "./dom.js";
-import { moment, t } from "./words.js";
+import { NONE, briefly, moment, t } from "./words.js";
 
 /** Build the head of a page, with its one heading of the first rank. */
 export function pageHead(title, intro, ...actions) {
@@ -93,7 +93,7 @@ export function table(caption, columns, rows, empty = t("table.empty")) {
 
 /** Write a moment so that it stays on one line, and programs can read it too. */
 export function when(text) {
-  return text ? h("time.when", { datetime: text }, moment(text)) : moment(text);
+  return text ? h("time.when", { datetime: text, title: moment(text) }, briefly(text)) : NONE;
 }
 
 /** Build a figure with what it means below. */

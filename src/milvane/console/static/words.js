@@ -62,6 +62,8 @@ export function milliseconds(value_s) {
 
 export function money(value) {
   if (value === null || value === undefined) return NONE;
+  const least = 0.0001;
+  if (value > 0 && value < least) return `< ${money(least)}`;
   const digits = value !== 0 && Math.abs(value) < 1 ? 4 : 2;
   return value.toLocaleString(place(), { style: "currency", currency: "USD", maximumFractionDigits: digits });
 }
@@ -69,6 +71,13 @@ export function money(value) {
 export function moment(text) {
   if (!text) return NONE;
   return new Date(text).toLocaleString(place(), { dateStyle: "medium", timeStyle: "medium" });
+}
+
+/** Write a moment as briefly as can be: without the year if it is this one. */
+export function briefly(text) {
+  const at = new Date(text);
+  const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  return at.toLocaleString(place(), { ...year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 }
 
 export function duration(seconds) {

@@ -53,7 +53,7 @@ export async function show(view, context) {
 
 function columns(load) {
   return [
-    { title: t("jobs.id"), cell: (each) => [h("div.code", {}, each.id), h("div.sub", {}, t(`job.${each.kind}`))] },
+    { title: t("jobs.id"), cell: (each) => [h("div.code.long", { title: each.id }, each.id), h("div.sub", {}, t(`job.${each.kind}`))] },
     { title: t("jobs.tenant"), cell: (each) => each.tenant },
     { title: t("usage.model"), cell: (each) => each.model || "–" },
     { title: t("jobs.state"), cell: (each) => [badge(t(`job.${each.state}`), KINDS[each.state] ?? "quiet"), each.problem ? h("div.sub", {}, each.problem) : null] },

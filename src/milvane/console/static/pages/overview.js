@@ -6,15 +6,17 @@ import { badge, card, figure, pageHead, table } from "../parts.js";
 import { compact, milliseconds, money, number, percent, t } from "../words.js";
 
 export async function show(view, context) {
-  const [server, used, byModel, { services }, { instances }, { keys }] = await Promise.all([
+  const [server, used, byModel, { services }, { instances }, { keys }, { rules }] = await Promise.all([
     getIfThere("/server"), get("/usage?since=24h&step=1h"), get("/usage?since=24h&step=1h&group_by=model"),
     get("/services"), get("/instances"), get("/keys"),
+    get("/alerts/rules"),
   ]);
   const total = used.curves[0]?.total ?? {};
   const enabled = services.filter((each) => each.is_enabled);
   const saved = costs(byModel.curves, services);
   view.append(
     pageHead(t("overview.title"), t("overview.intro")),
+    firing(rules),
     h("div.figures", {},
       healthFigure(server),
       figure(t("overview.requests"), compact(total.requests ?? 0), t("overview.day")),
@@ -39,6 +41,13 @@ export async function show(view, context) {
       { title: t("instances.models"), cell: (each) => number(each.models.length) },
     ], instances)),
   );
+}
+
+function firing(rules) {
+  const found = rules.filter((each) => each.state === "firing");
+  if (!found.length) return "";
+  const names = found.map((each) => each.name).join(", ");
+  return h("a.callout.warn", { href: "#/alerts" }, t("overview.firing", { count: found.length, names }));
 }
 
 function healthFigure(server) {
