@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.openvino_network import OpenvinoNetwork
 from milvane.inference.runtimes.port import Runtime
 from milvane.inference.runtimes.reading import read_network
+from replicas import Net, ReplicaServer, opened
 
 Ids = NDArray[np.int32]
 
@@ -41,12 +44,19 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     return read_network(folder)
 
 
-@pytest.fixture(scope="module", params=MAKERS)
-def runtime(request: pytest.FixtureRequest, network: Network) -> Iterator[Runtime]:
+@pytest.fixture(scope="module", params=[*MAKERS, "remote"])
+def runtime(
+    request: pytest.FixtureRequest, network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runtime]:
     """Each runtime with the same network."""
-    opened = MAKERS[request.param](network)
-    yield opened
-    opened.close()
+    if request.param in MAKERS:
+        with closing(MAKERS[request.param](network)) as here:
+            yield here
+        return
+    net = Net(tmp_path_factory.mktemp("remote"))
+    net.weights = replace(net.weights, window_tokens=POSITIONS)
+    with ReplicaServer(net) as one, ReplicaServer(net) as two, opened(net, one, two) as elsewhere:
+        yield elsewhere
 
 
 def tolerance(runtime: Runtime) -> float:

@@ -58,15 +58,16 @@ def behind_cache(
 async def load_engine(name: WeightsName, settings: Settings) -> AsyncIterator[Engine]:
     """Run a set of weights while the context is open."""
     folder = weights_dir(settings)
-    weights = await asyncio.to_thread(find_set, name, folder)
-    async with open_engine(weights, folder, settings.inference) as engine:
+    weights = await asyncio.to_thread(find_set, settings.inference.weights_of(name), folder)
+    remote = settings.inference.remote.get(name)
+    async with open_engine(weights, folder, settings.inference, remote) as engine:
         yield engine
 
 
 async def load_lexicon(name: WeightsName, settings: Settings) -> TermWeigher:
     """Read what makes sparse vectors of a set of weights' tokens."""
     folder = weights_dir(settings)
-    weights = await asyncio.to_thread(find_set, name, folder)
+    weights = await asyncio.to_thread(find_set, settings.inference.weights_of(name), folder)
     return await asyncio.to_thread(read_lexicon, weights, folder)
 
 

@@ -122,7 +122,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             for instance in settings.instances
         ]
         for name, opened in loading:
-            server.engines.add(name, await opened, await load_lexicon(name, settings))
+            engine = await opened
+            server.engines.add(name, engine, await load_lexicon(name, settings))
+            server.condition.reasons.append(engine.trouble)
         await warm(server.engines.texts.values())
         ports = server.governance.ports
         for instance, upstream in zip(settings.instances, upstreams, strict=True):

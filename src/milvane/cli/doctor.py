@@ -92,13 +92,15 @@ def _examine_weights(effective: Effective, report: Report) -> None:
     folder = weights_dir(effective.settings)
     for name in dict.fromkeys(deploy(effective.settings.deployments).values()):
         try:
-            weights = find_set(name, folder)
+            weights = find_set(effective.settings.inference.weights_of(name), folder)
         except ServiceError as error:
             report.state.append((f"weights {name}", "cannot be used"))
             report.problems.append(error.message)
             continue
         found = is_present(weights, folder)
         where = str(folder_of(weights, folder)) if found else f"not in {folder}"
+        if remote := effective.settings.inference.remote.get(name):
+            where = f"run by {remote.dialect} at {', '.join(remote.urls)}; {where}"
         report.state.append((f"weights {name}", where))
         if not found:
             report.problems.append(f"the weights {name} are missing: `milvane models pull {name}`")

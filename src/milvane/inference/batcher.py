@@ -33,7 +33,7 @@ from milvane.inference.batching import (
     round_up,
 )
 from milvane.inference.lanes import LaneQueue
-from milvane.inference.runtimes.port import Runtime
+from milvane.inference.runtimes.port import Runtime, Unanswered
 from milvane.measures import INPUTS, TOKENS, Distribution
 
 LOG = logging.getLogger(__name__)
@@ -373,8 +373,8 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - a bad pass must not end the queue
             LOG.warning("A pass of %d inputs failed: %s", len(token_ids), error)
             failed, split = True, is_out_of_memory(error)
-            if len(token_ids) == 1:
-                results = [_as_failure(error)]
+            if len(token_ids) == 1 or isinstance(error, (Unanswered, Overloaded)):
+                results = [_as_failure(error) for _ in token_ids]
             elif split:
                 middle = (len(token_ids) + 1) // 2
                 results = _forward_half(self._runtime, token_ids[:middle])

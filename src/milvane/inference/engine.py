@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,8 @@ from milvane.inference.calibration import Calibration, check_golden, read_calibr
 from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.isolation import IsolatedRuntime
+from milvane.inference.remote.runtime import RemoteRuntime
+from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
 from milvane.inference.self_test import SELF_TEST_TEXTS, check_same
@@ -98,6 +100,7 @@ class Engine:
     ) -> None:
         self.facts = facts
         self._encoder = loaded.encoder
+        self._remote = loaded.runtime if isinstance(loaded.runtime, RemoteRuntime) else None
         self._basis = loaded.calibration.basis
         self._weighs_terms = loaded.runtime.weighs_tokens
         self._silent = np.array(sorted(loaded.encoder.silent_ids), np.int32)
@@ -205,6 +208,10 @@ class Engine:
         )
         return await self._near(rows, partial(self._finish, pooled, windows, dimension))
 
+    def trouble(self) -> str | None:
+        """Say why nothing can be embedded now; none if it can."""
+        return self._remote.trouble() if self._remote else None
+
     @property
     def weighs_terms(self) -> bool:
         """Whether a learned head of the network makes sparse vectors."""
@@ -251,7 +258,10 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    weights: Weights, weights_dir: Path, settings: InferenceSettings
+    weights: Weights,
+    weights_dir: Path,
+    settings: InferenceSettings,
+    remote: RemoteSettings | None = None,
 ) -> AsyncIterator[Engine]:
     """
     Load a set of weights, check it on known texts, and serve it until the block is left.
@@ -265,19 +275,26 @@ async def open_engine(
 
         settings: How to run it.
 
+        remote: Which servers run it, if it does not run here.
+
     Raises:
         NotFound: If the set is not there; the message says how to get it.
 
         Conflict: If it is damaged, of another family, or gives wrong vectors.
+
+        UpstreamUnavailable: If none of the servers that run it answers.
     """
+    if remote and remote.window_tokens:
+        shorter = min(weights.window_tokens, remote.window_tokens)
+        weights = replace(weights, window_tokens=shorter)
     limits = QueueLimits(
-        max_pass_tokens=settings.max_pass_tokens,
+        max_pass_tokens=remote.max_pass_tokens if remote else settings.max_pass_tokens,
         max_pending_tokens=settings.max_pending_tokens,
         max_pending_inputs=settings.max_pending_inputs,
     )
     with ThreadPoolExecutor(2, "milvane-tokenize") as pool:
         loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(pool, _load, weights, weights_dir, settings)
+        loaded = await loop.run_in_executor(pool, _load, weights, weights_dir, settings, remote)
         try:
             async with Batcher(loaded.runtime, limits) as batcher:
                 yield Engine(loaded, batcher, pool, _facts(weights, loaded))
@@ -285,7 +302,9 @@ async def open_engine(
             loaded.runtime.close()
 
 
-def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> _Loaded:
+def _load(
+    weights: Weights, weights_dir: Path, settings: InferenceSettings, remote: RemoteSettings | None
+) -> _Loaded:
     folder = find(weights, weights_dir)
     recipe = read_recipe(folder)
     if recipe.family != weights.family:
@@ -295,7 +314,9 @@ def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> _
         )
     encoder = TextEncoder(folder, recipe, weights.window_tokens)
     runtime: Runtime
-    if settings.isolated:
+    if remote is not None:
+        runtime = RemoteRuntime(remote, weights, encoder)
+    elif settings.isolated:
         runtime = IsolatedRuntime(folder, threads=settings.threads, precision=settings.precision)
     else:
         runtime = open_runtime(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from milvane.inference.remote.settings import RemoteSettings
 from milvane.sections import Section
 
 Precision = Literal["auto", "bf16", "f32", "int8"]
@@ -52,3 +54,13 @@ class InferenceSettings(Section):
         description="Folder of the weight sets; milvane/weights in the user's cache folder if "
         "not given.",
     )
+    remote: Mapping[str, RemoteSettings] = Field(
+        default={},
+        description="Servers elsewhere, by the name that `[deployments]` has for them; see "
+        "[Serve models elsewhere](../how-to/serve-models-elsewhere.md).",
+    )
+
+    def weights_of(self, deployed: str) -> str:
+        """Say which set of weights a name of `[deployments]` stands for."""
+        remote = self.remote.get(deployed)
+        return remote.weights if remote else deployed

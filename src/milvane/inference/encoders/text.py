@@ -97,6 +97,15 @@ class TextEncoder:
         framed[:start], framed[start:stop], framed[stop:] = self._first, content, self._last
         return framed
 
+    def unframe(self, framed: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Take a window's ids from between the special tokens."""
+        return framed[len(self._first) : len(framed) - len(self._last)]
+
+    def tokenizer_json(self) -> str:
+        """Write the tokenizer down, neither cutting nor padding."""
+        written: str = self._tokenizer.to_str()
+        return written
+
 
 def _load_tokenizer(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer  # heavy: only when weights are loaded

@@ -7,6 +7,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from milvane.domain.errors import UpstreamUnavailable
+
+
+class Unanswered(UpstreamUnavailable):
+    """No pass can be run now, whatever it holds: none of its inputs is to blame."""
+
 
 class Runtime(Protocol):
     """One network, loaded on one device."""
@@ -58,6 +64,8 @@ class Runtime(Protocol):
 
         Raises:
             Internal: If the network cannot be run over this batch.
+
+            Unanswered: If it could not be run over any.
         """
 
     def close(self) -> None:
