@@ -45,8 +45,10 @@ _THREADS = 16
 _STOP_S = 15.0
 """So long a stop waits for notifications that are on their way."""
 _SWEEP_INTERVAL = timedelta(hours=1)
-_PAUSE_LOOKS = 6
-"""Looks that may fail before waiting times begin anew."""
+_TURN_S, _TURN_LOOKS = 5.0, 3
+"""A turn lasts so many seconds or looks, whichever is longer: what a crash costs at most."""
+_PAUSE_S, _PAUSE_LOOKS = 30.0, 6
+"""With so much time or so many looks between two, waiting begins anew."""
 
 
 class AlertWatcher:
@@ -154,7 +156,7 @@ class AlertWatcher:
             await asyncio.wait(list(self._sending.values()))
 
     def _take_turn(self, connection: Connection, now: datetime) -> bool:
-        lasts_s = max(30.0, _PAUSE_LOOKS * self._settings.interval_s)
+        lasts_s = max(_TURN_S, _TURN_LOOKS * self._settings.interval_s)
         return take_turn(connection, self._name, now, lasts_s=lasts_s)
 
     async def _measure(self, condition: Condition, now: datetime) -> float | None:
@@ -175,7 +177,7 @@ class AlertWatcher:
             return
         current = {rule.rule_id: rule for rule in shelf.list_rules(connection)}
         standings = shelf.read_standings(connection)
-        pause_s = max(30.0, _PAUSE_LOOKS * self._settings.interval_s)
+        pause_s = max(_PAUSE_S, _PAUSE_LOOKS * self._settings.interval_s)
         for seen in rules:
             rule = current.get(seen.rule_id)
             if rule is None or not rule.is_enabled or rule.condition != seen.condition:
