@@ -23,6 +23,7 @@ from milvane.domain.errors import Conflict
 logger = logging.getLogger(__name__)
 
 _FULL_IS_TOLD_EVERY_S = 10.0
+_SENT_AT_ONCE_BYTES = 65_536
 
 
 class _Embedded(uvicorn.Server):
@@ -32,6 +33,51 @@ class _Embedded(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Capture none."""
         yield
+
+
+class _Gathering:
+    """
+    A transport that sends in one piece what is written in one go.
+
+    The framework writes the head of an answer, its body and its end one by one: each would be a
+    packet of its own, and wake the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send soon, at the latest when the loop turns to something else."""
+        if not data:
+            return
+        self._parts.append(data)
+        self._bytes += len(data)
+        if self._bytes >= _SENT_AT_ONCE_BYTES:  # such that the transport says when to pause
+            self.flush()
+        elif len(self._parts) == 1:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what is written."""
+        if self._parts:
+            parts, self._parts, self._bytes = self._parts, [], 0
+            self._transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Send what is written, and close."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close, and send nothing more."""
+        self._parts.clear()
+        self._transport.abort()
 
 
 class _Impatient(H11Protocol):
@@ -54,7 +100,7 @@ class _Impatient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
         if self.is_secure:
             self.scheme = "https"
         if len(self.connections) > self.max_connections:
@@ -77,6 +123,11 @@ class _Impatient(H11Protocol):
         """Take what came, and wait for what is still missing."""
         super().data_received(data)
         self._wait_on()
+
+    def on_response_complete(self) -> None:
+        """Send the answer, which is whole."""
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""

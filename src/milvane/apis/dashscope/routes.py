@@ -1,6 +1,7 @@
 """The routes of the native dialect that answer at once."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,6 +35,7 @@ from milvane.apis.dashscope.wire import (
     TextAnswer,
     TextBody,
 )
+from milvane.apis.direct import DirectRoute
 from milvane.apis.pieces import join_yielding
 from milvane.apis.schemas import body_of
 from milvane.apis.settings import ApisSettings
@@ -106,9 +108,10 @@ def dashscope_router(
         return await _answer(render_content_answer(embedded, request.state.request_id))
 
     text_extra = body_of(TextBody)
-    router.post(TEXT_PATH, response_model=TextAnswer, openapi_extra=text_extra)(embed_texts)
+    add = partial(router.add_api_route, methods=["POST"], route_class_override=DirectRoute)
+    add(TEXT_PATH, embed_texts, response_model=TextAnswer, openapi_extra=text_extra)
     for alias in aliases:
-        router.post(alias, include_in_schema=False)(embed_texts)
+        add(alias, embed_texts, include_in_schema=False)
     router.post(
         MULTIMODAL_PATH, response_model=MultimodalAnswer, openapi_extra=body_of(MultimodalBody)
     )(embed_contents)

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from milvane.apis.connection import run_while_connected
+from milvane.apis.direct import DirectRoute
 from milvane.apis.openai.token_ids import count_inputs
 from milvane.apis.openai.translate import (
     find_offered_model,
@@ -55,7 +56,6 @@ def openai_router(
     """
     router = APIRouter(tags=["OpenAI"], responses=_ERRORS)
 
-    @router.post("/embeddings", response_model=EmbeddingsAnswer, openapi_extra=_BODY)
     async def create_embeddings(request: Request) -> Response:
         """Embed one text or several."""
         body = parse_embeddings(await request.body(), max_inputs=settings.max_inputs)
@@ -68,6 +68,15 @@ def openai_router(
         embedded = await run_while_connected(request.receive, service.embed(asked))
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
         return Response(await join_yielding(pieces), media_type="application/json")
+
+    router.add_api_route(
+        "/embeddings",
+        create_embeddings,
+        methods=["POST"],
+        response_model=EmbeddingsAnswer,
+        openapi_extra=_BODY,
+        route_class_override=DirectRoute,
+    )
 
     @router.get("/models")
     async def list_models() -> ModelList:

@@ -147,7 +147,9 @@ def _render_base64(rows: NDArray[np.float32], *, first: int) -> bytes:
     """Put the JSON together by hand, as base64 has nothing to escape; encode all rows in one go."""
     raw = rows.view(np.uint8)
     lacking = -raw.shape[1] % 3  # three bytes become four letters: rows must not run together
-    text = memoryview(b64encode(np.pad(raw, ((0, 0), (0, lacking))).data))
+    if lacking:
+        raw = np.pad(raw, ((0, 0), (0, lacking)))
+    text = memoryview(b64encode(raw.data))
     letters = len(text) // len(rows)
     end = b"=" * lacking + b'"}'
     parts: list[bytes | memoryview] = []
