@@ -15,10 +15,12 @@ from milvane.domain.errors import (
     DeadlineExceeded,
     Internal,
     Overloaded,
+    ServiceError,
     UpstreamUnavailable,
 )
 from milvane.domain.models import Lane
 from milvane.inference.batcher import Batcher, QueueLimits, is_out_of_memory
+from milvane.inference.runtimes.port import Unanswered
 
 Ids = NDArray[np.int32]
 
@@ -448,3 +450,31 @@ async def test_counts_tell_what_each_lane_did() -> None:
     assert sum(lane.waits_s.counts) == sum(lane.pass_times_s.counts) == 1
     assert lane.pass_tokens.total == 10
     assert (other.requests, other.tokens, sum(other.waits_s.counts)) == (0, 0, 0)
+
+
+class LostRuntime(SteppedRuntime):
+    """Says of every pass why nobody can run it."""
+
+    def __init__(self, failure: ServiceError) -> None:
+        super().__init__(permits=99)
+        self.failure = failure
+        self.passes = 0
+
+    def forward(self, token_ids: Ids, lengths: Ids) -> NDArray[np.float32]:
+        """Fail."""
+        self.passes += 1
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    "failure", [Unanswered("no server answers"), Overloaded("all are busy", retry_after_s=7)]
+)
+async def test_failure_of_no_input_is_not_looked_for(failure: ServiceError) -> None:
+    """A pass that nobody could run is not run again input by input; all hear the same."""
+    lost = LostRuntime(failure)
+    async with Batcher(lost, LIMITS) as batcher:
+        requests = [submit(batcher, inputs(first)) for first in (1, 2, 3)]
+        for request in requests:
+            with pytest.raises(type(failure), match=failure.message):
+                await request
+    assert lost.passes == 1

@@ -59,16 +59,16 @@ class RemoteSettings(Section):
         default=32, ge=1, description="Inputs of one request. TEI takes 32 unless told otherwise."
     )
     max_concurrent: int = Field(
-        default=8, ge=1, description="Requests that one replica is sent at once."
+        default=4, ge=1, description="Requests that one replica is sent at once."
     )
     max_attempts: int = Field(
         default=3, ge=1, description="How often one request is sent at most, hedges not counted."
     )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, description="Time for one request with its retries, in seconds."
+        default=60.0, gt=0, description="Time for one request with its retries, in seconds."
     )
     attempt_timeout_s: float = Field(
-        default=10.0, gt=0, description="Time for one of its attempts, in seconds."
+        default=30.0, gt=0, description="Time for one of its attempts, in seconds."
     )
     hedge_share: float = Field(
         default=0.05,
