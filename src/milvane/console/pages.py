@@ -32,7 +32,10 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "vary": "accept-encoding",
     }
 )
-"""Nothing from elsewhere. The chart library writes styles into its drawing; nobody else does."""
+"""
+Nothing from elsewhere. The chart library writes styles of its own into the page, with which it draws;
+scripts are files of this server alone.
+"""
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -39,7 +39,7 @@ async function showPage({ focus = true } = {}) {
   }
   const [name, parameters] = route();
   document.title = `${t(`nav.${name}`)} · Milvane`;
-  const view = h("div.page", { "aria-busy": "true" });
+  const view = h("div.page", { "aria-busy": "true", "data-page": name });
   try {
     const page = await import(`./pages/${name}.js`);
     if (mine !== shown) return;

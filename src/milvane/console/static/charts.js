@@ -22,6 +22,19 @@ export function loadCharts() {
   return loading;
 }
 
+/** Write a moment without its zone, as the clock on the wall shows it: the library knows no zones. */
+export function onTheWall(text) {
+  const at = new Date(text);
+  return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+
+const DAY_MS = 86_400_000;
+const TICKS = [
+  { dtickrange: [null, 59_999], value: "%H:%M:%S\n%Y-%m-%d" },
+  { dtickrange: [60_000, DAY_MS - 1], value: "%H:%M\n%Y-%m-%d" },
+  { dtickrange: [DAY_MS, null], value: "%m-%d\n%Y" },
+];
+
 const COLOURS = 6;
 
 function palette() {
@@ -44,9 +57,10 @@ function palette() {
 export function traces(series, colours, { area = false } = {}) {
   const made = [];
   series.forEach((each, place) => {
+    const times = each.times.map(onTheWall);
     const colour = colours[(each.colour ?? place) % colours.length];
     made.push({
-      x: each.times, y: each.values, name: each.name, type: "scatter", mode: "lines", connectgaps: false,
+      x: times, y: each.values, name: each.name, type: "scatter", mode: "lines", connectgaps: false,
       line: { color: colour, width: 1.8, dash: each.dash ?? "solid", simplify: true },
       ...(area && series.length === 1 ? { fill: "tozeroy", fillcolor: `${colour}26` } : {}),
       hovertemplate: "%{y}<extra>%{fullData.name}</extra>",
@@ -54,7 +68,7 @@ export function traces(series, colours, { area = false } = {}) {
     const alone = isolated(each.values);
     if (alone.length) {
       made.push({
-        x: alone.map((at) => each.times[at]), y: alone.map((at) => each.values[at]),
+        x: alone.map((at) => times[at]), y: alone.map((at) => each.values[at]),
         type: "scatter", mode: "markers", marker: { color: colour, size: 5 }, showlegend: false, hoverinfo: "skip",
       });
     }
@@ -87,7 +101,10 @@ export async function draw(element, series, { unit = "", format = "", area = fal
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.line, font: { color: colours.text } },
     showlegend: series.length > 1,
     legend: { orientation: "h", y: -0.2, x: 0, font: { color: colours.text } },
-    xaxis: { ...axis, type: "date", showgrid: false, range: [since, until] },
+    xaxis: {
+      ...axis, type: "date", showgrid: false, range: [onTheWall(since), onTheWall(until)],
+      tickformatstops: TICKS, hoverformat: "%Y-%m-%d %H:%M:%S",
+    },
     yaxis: { ...axis, rangemode: "tozero", tickformat: format, ticksuffix: unit, ...(range ? { range } : {}) },
   };
   await plotly.react(element, traces(series, colours.series, { area }), layout, {

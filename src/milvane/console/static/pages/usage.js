@@ -1,7 +1,7 @@
 // Call information: the five charts, their filters, the same as a table and as CSV.
 
 import { address, get, query } from "../api.js";
-import { draw, release } from "../charts.js";
+import { draw, onTheWall, release } from "../charts.js";
 import { fill, h } from "../dom.js";
 import { button, check, choices, explain, field, figure, notify, pageHead, select, table, when } from "../parts.js";
 import { NONE, compact, duration, milliseconds, moment, money, number, percent, t } from "../words.js";
@@ -14,9 +14,9 @@ const MAX_ROWS = 400;
 
 export const CHARTS = [
   { name: "tokens", area: true, values: (point) => point.tokens, total: (total) => compact(total.tokens) },
-  { name: "qps", format: ".3~g", values: (point) => point.queries_per_s, total: (total) => number(total.queries_per_s, 3) },
+  { name: "qps", format: ",.4~r", values: (point) => point.queries_per_s, total: (total) => number(total.queries_per_s, 3) },
   { name: "success", format: ".1~%", range: [0, 1.04], values: (point) => point.success_rate, total: (total) => percent(total.success_rate) },
-  { name: "rate", format: ".3~s", area: true, values: (point) => point.tokens_per_s, total: (total) => number(total.tokens_per_s, 2) },
+  { name: "rate", format: ",.4~r", area: true, values: (point) => point.tokens_per_s, total: (total) => number(total.tokens_per_s, 2) },
   { name: "rt", unit: " ms", values: (point) => inMs(point.average_s), total: (total) => milliseconds(total.average_s) },
 ];
 const TIMES = [["average_s", "average", "solid"], ["median_s", "p50", "dash"], ["p99_s", "p99", "dot"]];
@@ -123,11 +123,7 @@ function filters(state, names, refresh) {
 
 const pairs = (names) => names.map((name) => [name, name]);
 
-function local(text) {
-  const at = new Date(text);
-  if (Number.isNaN(at.valueOf())) return "";
-  return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
-}
+const local = (text) => (Number.isNaN(Date.parse(text)) ? "" : onTheWall(text));
 
 function viewSwitch(state) {
   const group = h("div.segments", { role: "group", "aria-label": t("usage.view") });
