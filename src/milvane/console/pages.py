@@ -33,8 +33,8 @@ HEADERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """
-Nothing from elsewhere. The chart library writes styles of its own into the page, with which it draws;
-scripts are files of this server alone.
+Nothing from elsewhere; scripts are files of this server alone. The chart library writes the styles
+that it draws with into the page, so those may be inline.
 """
 
 _TYPES = {
