@@ -47,13 +47,16 @@ class Probe:
         self.gates: list[float] = []
         """Seconds at a gate beside a write or a flush, of each read."""
         self.views: list[float] = []
-        """Seconds until a read had its view, the wait for the lock and the making included."""
+        """Seconds until a read had its view, the wait for locks and the making included."""
         self.changes: list[float] = []
-        """Seconds of each flush's last step, under the lock that a new view needs."""
+        """Seconds of each flush's last step, from the manifest to the exchange."""
+        self.exchanges: list[float] = []
+        """Seconds of each exchange, of a flush or a merge: of it a new view may have to wait."""
 
     def attach(self) -> None:
         """Stand between callers and what they call from now on."""
         from milvane.instances.lite import checkpoint
+        from milvane.instances.lite.exchange import Exchange
         from milvane.instances.lite.gates import Gate, Passage
         from milvane.instances.lite.locks import Hold
         from milvane.instances.lite.views import Views
@@ -70,6 +73,7 @@ class Probe:
         Gate.enter = timed_enter
         Views.look = _timed(Views.look, self.views)
         checkpoint.commit = _timed(checkpoint.commit, self.changes)
+        Exchange.take_effect = _timed(Exchange.take_effect, self.exchanges)
 
 
 def _timed(work: Callable[..., Any], durations: list[float]) -> Callable[..., Any]:
@@ -177,7 +181,8 @@ def _section(rows: int, searches: int, probe: Probe) -> Section:
     for what, seconds in (
         ("read at its gate, beside a write or a flush", probe.gates),
         ("read getting its view of the rows", probe.views),
-        ("last step of a flush", probe.changes),
+        ("last step of a flush, its manifest included", probe.changes),
+        ("exchange of memory and segments, by a flush or a merge", probe.exchanges),
     ):
         taken = np.asarray(seconds or [0.0]) * 1e3
         cells = [f"{value:.2f}" for value in (*np.quantile(taken, [0.5, 0.99]), taken.max())]
@@ -191,8 +196,9 @@ def _section(rows: int, searches: int, probe: Probe) -> Section:
         columns=["what", "times", "p50 ms", "p99 ms", "longest ms", "over 50 ms"],
         rows=table,
         notes=[
-            "A read waits for a flush at most while its view is made, and only if rows have come "
-            "since the view before: then for the last step of a flush, if one is under way.",
+            "A read waits for a flush or a merge at most while its view is made, and only if rows "
+            "have come since the view before: then for the exchange, not for disk or manifest. The "
+            "rest of that time is its own work, and what the machine gives to others.",
             f"The machine's load was {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
         ],
     )

@@ -84,7 +84,7 @@ def a_collection(key_type: DataType, index: str | None, metric: str) -> Iterator
 def milvus_lites(collection: Collection) -> Collection:
     """Return the same rows, read by Milvus Lite's own methods."""
     twin = copy.copy(collection)
-    for name in ("_read_snapshot", "_num_entities", "query", "_search_sparse"):
+    for name in ("_read_snapshot", "_num_entities", "query", "get", "_search_sparse"):
         del twin.__dict__[name]
     return twin
 

@@ -2,9 +2,10 @@
 Moves a collection's rows from memory to disk beside running reads.
 
 Milvus Lite's own flush takes the rows out of sight first, then writes them, and forgets them if the
-disk is full. Here the rows stay where they are while they are written and read back; then memory,
-manifest and segments change in one step of a few milliseconds; a failure before that step changes
-nothing. Reads through `views` see all of it or nothing; from others the caller keeps it.
+disk is full. Here the rows stay where they are while they are written and read back and while the
+manifest is written; then memory and segments change in one step (`exchange`); a failure before that
+step changes nothing. Reads through `views` see all of it or nothing, and wait for none of it; from
+others the caller keeps it.
 
 Relies on names that Milvus Lite keeps to itself; `PROVED_ON` lists the versions where this was
 tested.
@@ -27,6 +28,7 @@ from milvus_lite.storage.segment import Segment
 from milvus_lite.storage.wal import WAL, _cleanup_old_wals
 
 from milvane.instances.lite.audit_ledger import note_commit
+from milvane.instances.lite.exchange import prepare_exchange
 from milvane.instances.lite.files import write_rows
 from milvane.instances.lite.memory import QuickMemTable
 
@@ -99,12 +101,15 @@ def commit(collection: Collection, checkpoint: Checkpoint) -> None:
     Raises:
         OSError: If the manifest could not be written; the collection is as before.
     """
-    with collection._maintenance_lock:  # keeps Lite's own compaction out
+    with collection._maintenance_lock:  # keeps other changes of manifest and segments out
+        exchange = prepare_exchange(
+            collection,
+            come=checkpoint.segments,
+            deletions=checkpoint.tombstones.values(),
+            memtable=QuickMemTable(collection.schema),
+        )
         _commit_manifest(collection._manifest, checkpoint)
-        for rows in checkpoint.tombstones.values():
-            collection._delta_index.add_table(rows)
-        collection._segment_cache.update(checkpoint.segments)
-        collection._memtable = QuickMemTable(collection.schema)
+        exchange.take_effect(collection)
         collection._wal = checkpoint.next_wal
         collection._recovered_wal_bytes = 0
         note_commit(collection, checkpoint.max_seq)

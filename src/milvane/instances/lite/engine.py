@@ -42,6 +42,7 @@ from milvane.instances.lite.flushing import Pending
 from milvane.instances.lite.indexing import FieldKind
 from milvane.instances.lite.journal import Action, CollectionKey, Intent, Journal
 from milvane.instances.lite.memory import QuickMemTable
+from milvane.instances.lite.views import views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,6 +157,12 @@ class Engine:
         if dtype is DataType.SPARSE_FLOAT_VECTOR:
             return FieldKind.BM25 if name in collection._bm25_analyzers else FieldKind.SPARSE
         return FieldKind.DENSE if dtype is DataType.FLOAT_VECTOR else FieldKind.SCALAR
+
+    def lock_of_reads(self, collection: Collection) -> threading.RLock:
+        """Return the one lock for which a read of a collection may have to wait."""
+        views = views_of(collection)
+        lock: Any = collection._maintenance_lock if views is None else views.making
+        return lock
 
     def open_keys(self) -> list[CollectionKey]:
         """List the open collections."""

@@ -7,8 +7,6 @@ begun. A caller that goes away while it waits is
 forgotten; one that goes away while its call runs keeps its locks until the call has ended.
 """
 
-# ruff: noqa: SLF001 - Milvus Lite's lock of a collection is not among its public names
-
 from __future__ import annotations
 
 import asyncio
@@ -172,13 +170,14 @@ class Guard:
             yield True
         elif not (self._durations.are_brief(shape) and self._gate(key).has_only_readers):
             yield False
-        elif collection._maintenance_lock.acquire(blocking=False):  # a merge may have it
-            try:
-                yield True
-            finally:
-                collection._maintenance_lock.release()
         else:
-            yield False
+            lock = self._engine.lock_of_reads(collection)
+            is_free = lock.acquire(blocking=False)  # another read may have it
+            try:
+                yield is_free
+            finally:
+                if is_free:
+                    lock.release()
 
     def _work(
         self, rpc: Rpc, access: Access, key: CollectionKey, request: Any, context: CallContext

@@ -6,7 +6,7 @@ Here that is kept between reads (`views`), and a read does only what depends on 
 asks each segment's index, merges, and makes records of the rows that win, from the columns that
 are wanted. Results are those of the original, row by row; `tests/property` compares them.
 
-`take_over` puts this in the place of five methods of a collection and of one function. It could be
+`take_over` puts this in the place of six methods of a collection and of one function. It could be
 offered to Milvus Lite as it is: there `Views` would belong to `Collection`, and the functions below
 would be its methods.
 """
@@ -29,7 +29,7 @@ from milvus_lite.storage.delta_index import DeltaIndex
 from milvane.instances.lite.graphs import search_index
 from milvane.instances.lite.records import Materials
 from milvane.instances.lite.sparse_search import search_sparse
-from milvane.instances.lite.views import VersionedTombstones, View, Views, both
+from milvane.instances.lite.views import VersionedTombstones, View, Views, attach, both
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,9 +84,11 @@ def take_over(collection: Collection) -> None:
     lite.execute_search_with_index = search
     collection._delta_index = VersionedTombstones.from_entries_of(collection._delta_index)
     views = Views(collection)
+    attach(collection, views)
     collection._read_snapshot = partial(_read_snapshot, views)
     collection._num_entities = partial(_count, views)
     collection.query = partial(query, collection, views)
+    collection.get = partial(get, collection, views)
     collection._search_sparse = partial(search_sparse, collection, views)
 
 
@@ -320,6 +322,61 @@ def query(
         places = places.sorted_by_key(materials)
     make = partial(_project, collection, projection, materials)
     return LazyRecords(places.part(0, wanted).part(offset, None), make)
+
+
+def get(
+    collection: Collection,
+    views: Views,
+    pks: list[Any],
+    partition_names: list[str] | None = None,
+    expr: str | None = None,
+    output_fields: list[str] | None = None,
+    timezone: str | None = None,
+) -> list[dict[str, Any]]:
+    """
+    Find rows by their keys, in the place of Milvus Lite's `Collection.get`.
+
+    The arguments are its own. It would look at the segments first and at the memory later: a row
+    that moves to disk between the two would be in neither.
+
+    Returns:
+        Records in the order of the keys, without those that there are not.
+
+    Raises:
+        TypeError: If the keys are no list.
+    """
+    if not isinstance(pks, list):
+        raise TypeError(f"pks must be a list, got {type(pks).__name__}")
+    collection._require_loaded()
+    projection = build_projection_plan(output_fields, collection._schema, api_kind="get")
+    expression = collection._compile_filter(expr, timezone=timezone) if expr else None
+    view = views.look(partition_names)
+    fields = None if expression is not None else output_fields
+    materials = Materials(view, collection.pk_field, fields)
+    places = (_place_of(view, key) for key in pks)
+    records = (materials.record(*place) for place in places if place is not None)
+    return [
+        project_record(record, collection._schema, projection)
+        for record in records
+        if expression is None or lite._row_matches_filter(record, expression)
+    ]
+
+
+def _place_of(view: View, key: Any) -> tuple[int, int] | None:
+    """Say where the youngest row of a key is: number of the source, row in it."""
+    if key in view.recent.positions:
+        return len(view.segments), view.recent.positions[key]
+    if key in view.recent.deletions:
+        return None
+    found = [
+        (int(segment.seqs[row]), number, row)
+        for number, segment in enumerate(view.segments)
+        if (row := segment.find_row(key)) is not None
+    ]
+    if not found:
+        return None
+    seq, number, row = max(found)
+    return None if view.tombstones.is_deleted(key, seq) else (number, row)
 
 
 def _project(

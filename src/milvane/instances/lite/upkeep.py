@@ -30,6 +30,7 @@ from milvane.instances.lite import mapping, merging
 from milvane.instances.lite.audit_ledger import note_change
 from milvane.instances.lite.building import build
 from milvane.instances.lite.checkpoint import sequence_range, sync_file
+from milvane.instances.lite.exchange import prepare_exchange
 from milvane.instances.lite.files import write_rows
 from milvane.instances.lite.live import LiveRows, update
 from milvane.instances.lite.merging import Limits, Piece, plan_step
@@ -247,13 +248,16 @@ def commit_merge(collection: Collection, merge: Merge) -> bool:
         OSError: If the manifest could not be written; the collection is as before.
     """
     folder = Path(collection.data_dir) / "partitions" / merge.partition
-    with collection._maintenance_lock:
+    with collection._maintenance_lock:  # keeps other changes of manifest and segments out
+        exchange = prepare_exchange(
+            collection,
+            come={(merge.partition, path): each for path, each in merge.segments.items()},
+            gone={(merge.partition, path) for path in merge.obsolete},
+        )
         is_current = _replace_in_manifest(collection, merge)
         if is_current:
-            for path in merge.obsolete:
-                del collection._segment_cache[merge.partition, path]
-            for path, segment in merge.segments.items():
-                collection._segment_cache[merge.partition, path] = segment
+            exchange.take_effect(collection)
+            # Only now: the segments of before needed the deletions that go.
             collection._compaction_mgr._gc_tombstones(collection._manifest, collection._delta_index)
             collection._cleanup_orphan_index_files()
             note_change(collection)

@@ -3,16 +3,20 @@ What a collection's readers see, kept between reads and brought up to date when 
 
 One `Views` belongs to each collection. A reader asks it for a `View`: the segments, which of their
 rows are live, and the rows in memory, all of one moment. A view never changes; it is made anew only
-after a write, a flush or a merge, and then from the one before.
+after a write, a flush or a merge, and then from the one before. Making one waits for no disk: what
+a flush or a merge changes is worked out beside (`foresee`), and taken in one step (`exchange`).
 """
 
 # ruff: noqa: SLF001 - segments, tombstones and their lock are not among Milvus Lite's public names
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from milvus_lite.search.filter import evaluate_mask
@@ -33,18 +37,21 @@ if TYPE_CHECKING:
     from milvane.instances.lite.live import Hidden, Mask
     from milvane.instances.lite.memory import QuickMemTable, RecentRows
 
+    Foresight = dict[frozenset[str] | None, LiveRows]
+
 _SCOPES_KEPT = 16
 """Sets of partitions whose views are kept."""
 _FILTERS_KEPT = 16
 """Filters of each segment whose masks are kept."""
+_versions = count(1)
 
 
 class VersionedTombstones(DeltaIndex):
     """
-    Milvus Lite's deletions on disk, with a number that tells when there are more.
+    Milvus Lite's deletions on disk, with a number that no others have.
 
-    Entries that no segment needs any more are dropped from a copy, so that a reader may keep what
-    it found, and need not copy it.
+    They are added to a copy (`exchange`), and entries that no segment needs any more are dropped
+    from a copy, so that a reader may keep what it found, and need not copy it.
     """
 
     _map: dict[Any, int]
@@ -60,7 +67,7 @@ class VersionedTombstones(DeltaIndex):
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Add deletions."""
         super().add_batch(batch)
-        self.version += 1
+        self.version = next(_versions)
 
     def gc_below(self, min_active_data_seq: int) -> int:
         """Drop the entries that are older than every row; returns how many."""
@@ -72,7 +79,7 @@ class VersionedTombstones(DeltaIndex):
         return dropped
 
     def frozen_copy(self) -> DeltaIndex:
-        """Return the entries of now; later deletions may join them, but none is lost."""
+        """Return the entries of now."""
         copy = DeltaIndex(self._pk_name)
         copy._map = self._map
         return copy
@@ -99,6 +106,8 @@ class View:
     memtable: QuickMemTable
     live: LiveRows
     tombstones: DeltaIndex
+    begun_ns: int
+    """When it began to be made: it has all rows that were acknowledged before."""
     _derived: dict[Segment, _Derived]
     _recent_scans: dict[tuple[str, str], ScanIndex] = field(default_factory=dict)
 
@@ -145,6 +154,15 @@ class View:
         return both(self.recent_mask, evaluate_mask(expression, self.recent.table).astype(bool))
 
 
+class _Contents(NamedTuple):
+    """What a collection holds at one moment."""
+
+    segments: tuple[Segment, ...]
+    tombstones: DeltaIndex
+    tombstones_version: int
+    memtable: QuickMemTable
+
+
 class Views:
     """The views of one collection, by the partitions that they are restricted to."""
 
@@ -156,12 +174,20 @@ class Views:
             collection: Whose memory is a `QuickMemTable`, and whose tombstones are versioned.
         """
         self._collection = collection
+        self.swap = threading.Lock()
+        """Guards the collection's segments, tombstones and memory together, and the two maps below.
+        Nobody who has it does anything that takes long."""
+        self.making = threading.RLock()
+        """Guards what is derived from segments. One view is made at a time: the others who want it
+        then find it there."""
         self._views: OrderedDict[frozenset[str] | None, View] = OrderedDict()
+        self.foreseen: Foresight = {}
+        """What is live since segments or tombstones were last exchanged."""
         self._derived: dict[Segment, _Derived] = {}
 
     def look(self, partitions: Sequence[str] | None = None) -> View:
         """
-        Return a view of this moment.
+        Return a view with all rows that were acknowledged before this call.
 
         Args:
             partitions: Where to look; everywhere if not given.
@@ -170,20 +196,41 @@ class Views:
         view = self._views.get(scope)
         if view is not None and self._is_current(view, scope):
             return view
-        with self._collection._maintenance_lock:  # guards segments, tombstones, and our two maps
-            view = self._renew(scope)
-            self._views[scope] = view
-            self._views.move_to_end(scope)
-            while len(self._views) > _SCOPES_KEPT:
-                self._views.popitem(last=False)
+        asked_ns = time.monotonic_ns()
+        with self.making:
+            view = self._views.get(scope)
+            if view is None or (view.begun_ns < asked_ns and not self._is_current(view, scope)):
+                view = self._make(scope)
+                self._keep(scope, view)
         return view
+
+    def foresee(self, segments: Sequence[Segment], tombstones: VersionedTombstones) -> Foresight:
+        """
+        Work out which rows will be live, beside readers, before it is so.
+
+        Args:
+            segments: All that there will be.
+
+            tombstones: All deletions on disk that there will be.
+
+        Returns:
+            What becomes `foreseen` when it is so.
+        """
+        with self.swap:
+            known = [
+                (scope, self.foreseen.get(scope, view.live)) for scope, view in self._views.items()
+            ]
+        return {
+            scope: update(live, _within(segments, scope), tombstones._map, tombstones.version)
+            for scope, live in known
+        }
 
     def _is_current(self, view: View, scope: frozenset[str] | None) -> bool:
         # Without the lock: a change that is half done has not yet the segments of any view.
         collection = self._collection
         memtable = collection._memtable
         try:
-            segments = self._segments(scope)
+            segments = _within(tuple(collection._segment_cache.values()), scope)
         except RuntimeError:  # they changed while they were listed
             return False
         return (
@@ -193,36 +240,72 @@ class Views:
             and view.live.segments == segments
         )
 
-    def _segments(self, scope: frozenset[str] | None) -> tuple[Segment, ...]:
-        segments = tuple(self._collection._segment_cache.values())
-        if scope is None:
-            return segments
-        return tuple(each for each in segments if each.partition in scope)
-
-    def _renew(self, scope: frozenset[str] | None) -> View:
+    def _contents(self) -> _Contents:
         collection = self._collection
-        before = self._views[scope].live if scope in self._views else LiveRows()
-        segments, tombstones = self._segments(scope), collection._delta_index
-        if before.segments != segments or before.tombstones_version != tombstones.version:
-            before = update(before, segments, tombstones._map, tombstones.version)
-        memtable = collection._memtable
-        recent = memtable.capture(None if scope is None else sorted(scope))
-        masks, recent_mask = _with_memory(before, recent, tombstones._map)
-        present = set(collection._segment_cache.values())
-        for gone in self._derived.keys() - present:
+        with self.swap:
+            tombstones = collection._delta_index
+            return _Contents(
+                tuple(collection._segment_cache.values()),
+                tombstones.frozen_copy(),
+                tombstones.version,
+                collection._memtable,
+            )
+
+    def _make(self, scope: frozenset[str] | None) -> View:
+        begun_ns = time.monotonic_ns()
+        contents = self._contents()
+        live = self._live(contents, scope)
+        # Should these rows move to disk now, the table has them still: it is another that is empty.
+        recent = contents.memtable.capture(None if scope is None else sorted(scope))
+        masks, recent_mask = _with_memory(live, recent, contents.tombstones._map)
+        for gone in self._derived.keys() - set(contents.segments):
             del self._derived[gone]
-        for segment in present:
+        for segment in contents.segments:
             self._derived.setdefault(segment, _Derived())
         return View(
-            segments=tuple(each for each in segments if each.num_rows),
+            segments=tuple(each for each in live.segments if each.num_rows),
             masks=masks,
             recent=recent,
             recent_mask=recent_mask,
-            memtable=memtable,
-            live=before,
-            tombstones=tombstones.frozen_copy(),
-            _derived={each: self._derived[each] for each in segments},
+            memtable=contents.memtable,
+            live=live,
+            tombstones=contents.tombstones,
+            begun_ns=begun_ns,
+            _derived={each: self._derived[each] for each in live.segments},
         )
+
+    def _live(self, contents: _Contents, scope: frozenset[str] | None) -> LiveRows:
+        segments, version = _within(contents.segments, scope), contents.tombstones_version
+        with self.swap:
+            before = self._views[scope].live if scope in self._views else LiveRows()
+            foreseen = self.foreseen.get(scope, before)
+        for known in (before, foreseen):
+            if known.segments == segments and known.tombstones_version == version:
+                return known
+        return update(foreseen, segments, contents.tombstones._map, version)
+
+    def _keep(self, scope: frozenset[str] | None, view: View) -> None:
+        with self.swap:
+            self._views[scope] = view
+            self._views.move_to_end(scope)
+            while len(self._views) > _SCOPES_KEPT:
+                self._views.popitem(last=False)
+
+
+def attach(collection: Collection, views: Views) -> None:
+    """Have what changes a collection's segments and memory know who looks at them."""
+    collection._milvane_views = views
+
+
+def views_of(collection: Collection) -> Views | None:
+    """Return a collection's views; none if Milvus Lite reads it by its own ways."""
+    return getattr(collection, "_milvane_views", None)
+
+
+def _within(segments: Sequence[Segment], scope: frozenset[str] | None) -> tuple[Segment, ...]:
+    if scope is None:
+        return tuple(segments)
+    return tuple(each for each in segments if each.partition in scope)
 
 
 def both(one: Mask | None, other: Mask | None) -> Mask | None:
