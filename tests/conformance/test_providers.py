@@ -63,7 +63,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with ExitStack() as stack:
         providers = {name: stack.enter_context(ProviderServer(name)) for name in MODELS}
         trusted = [providers[name].url for name in ("openai", "dashscope")]
-        environment = {"MILVANE_PROVIDERS__TRUSTED_URLS": json.dumps(trusted)}
+        # Without the cache, so that a provider is asked as often as a client asks.
+        environment = {
+            "MILVANE_PROVIDERS__TRUSTED_URLS": json.dumps(trusted),
+            "MILVANE_CACHE__ENABLED": "false",
+        }
         arguments = ("--milvus-yaml", str(yaml))
         server = stack.enter_context(
             MilvaneProcess(folder / "data", environment=environment, arguments=arguments)

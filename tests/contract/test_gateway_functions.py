@@ -42,6 +42,7 @@ class Elsewhere:
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,
     ) -> FieldVectors:
         """Measure the texts."""
         self.asked.append((function.output.name, purpose, list(texts)))

@@ -136,6 +136,7 @@ class ProviderService:
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,  # noqa: ARG002 - named by the port
     ) -> Vectors:
         """
         Compute the vectors of texts, in as many requests as it takes.
@@ -148,6 +149,8 @@ class ProviderService:
             purpose: What for.
 
             time_left_s: Until the caller's deadline.
+
+            is_fresh: Makes no difference here, where nothing is kept.
 
         Returns:
             Shape ``(texts, dimension)``, in the order of the texts, of the field's kind.

@@ -49,6 +49,7 @@ class NoProviders:
         *,
         purpose: Purpose,  # noqa: ARG002 - named by the port
         time_left_s: float | None = None,  # noqa: ARG002 - named by the port
+        is_fresh: bool = False,  # noqa: ARG002 - named by the port
     ) -> FieldVectors:
         """Refuse any function."""
         raise InvalidInput(f"the provider {function.provider} is not called from here")

@@ -189,6 +189,7 @@ class RemoteProviders(Protocol):
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,
     ) -> FieldVectors:
         """
         Compute the vectors of texts, however many; being cancelled ends the call.
@@ -201,6 +202,8 @@ class RemoteProviders(Protocol):
             purpose: Which side of a comparison the texts are on.
 
             time_left_s: Until the caller's deadline.
+
+            is_fresh: Ask the provider, whatever is known already.
 
         Returns:
             One row for each text, in order.

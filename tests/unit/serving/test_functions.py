@@ -52,6 +52,7 @@ class Elsewhere:
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,
     ) -> FieldVectors:
         """Measure the texts."""
         self.calls.append(list(texts))

@@ -103,7 +103,11 @@ async def check_runs(
         return
     with failing_check(function.name):
         await services.providers.embed(
-            remote, [_CHECK_TEXT], purpose=Purpose.DOCUMENT, time_left_s=time_left_s
+            remote,
+            [_CHECK_TEXT],
+            purpose=Purpose.DOCUMENT,
+            time_left_s=time_left_s,
+            is_fresh=True,
         )
 
 

@@ -58,6 +58,7 @@ class CachedProviders:
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,
     ) -> FieldVectors:
         """Compute the vectors of texts, or find them; see the port."""
 
@@ -70,7 +71,7 @@ class CachedProviders:
             )
 
         component = _COMPONENTS.get(function.output.kind)
-        if component is None or function.provider in self._off_for:
+        if is_fresh or component is None or function.provider in self._off_for:
             return await ask(range(len(texts)))
         contents = (text.encode("utf-8", "surrogatepass") for text in texts)
         fetched = await self._cache.fetch(

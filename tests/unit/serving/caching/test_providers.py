@@ -37,6 +37,7 @@ class Paid:
         *,
         purpose: Purpose,
         time_left_s: float | None = None,
+        is_fresh: bool = False,
     ) -> FieldVectors:
         """Measure the texts."""
         self.bill += texts
@@ -85,3 +86,12 @@ async def test_provider_can_be_left_out() -> None:
     for provider in ("tei", "tei", "openai", "openai"):
         await cached.embed(function(provider), ["a"], purpose=Purpose.DOCUMENT)
     assert len(paid.bill) == 3
+
+
+async def test_provider_is_asked_whatever_is_known_if_that_is_wanted() -> None:
+    """To see whether it still answers."""
+    paid = Paid()
+    cached = CachedProviders(paid, VectorCache(CacheSettings()))
+    for is_fresh in (False, True, False):
+        await cached.embed(function(), ["a"], purpose=Purpose.DOCUMENT, is_fresh=is_fresh)
+    assert paid.bill == ["a", "a"]
