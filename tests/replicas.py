@@ -93,6 +93,7 @@ class ReplicaServer:
         self._at_once = 0
         self._counting = threading.Lock()  # guards the two counts
         self._plays: deque[Play] = deque()
+        self._refusal: tuple[Callable[[Any], bool], Reply] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
@@ -113,6 +114,16 @@ class ReplicaServer:
     def play(self, *plays: Play) -> None:
         """Answer the next requests for vectors with these, one each."""
         self._plays.extend(plays)
+
+    def refuse(self, is_bad: Callable[[Any], bool], reply: Reply) -> None:
+        """Answer so whenever one of the inputs is bad."""
+        self._refusal = (is_bad, reply)
+
+    def refusal_of(self, inputs: Sequence[Any]) -> Reply | None:
+        """Say how these inputs are refused, if they are."""
+        if self._refusal is None or not any(map(self._refusal[0], inputs)):
+            return None
+        return self._refusal[1]
 
     def next_play(self) -> Play | None:
         """Take the next play."""
@@ -203,6 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _embed(self, request: Received, play: Play | None) -> None:
         body = request.body
         inputs = body["inputs"] if "inputs" in body else body["input"]
+        if refusal := self.replica.refusal_of(inputs):
+            self._answer(refusal)
+            return
         with self.replica.counted():
             vectors: Any = self.replica.net.run(inputs)
         if isinstance(play, Change):
