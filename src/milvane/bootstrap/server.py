@@ -37,7 +37,7 @@ from milvane.bootstrap.engines import (
 )
 from milvane.bootstrap.governing import Governance, open_governance
 from milvane.bootstrap.looking import look_into
-from milvane.bootstrap.upstreams import Condition, open_upstream
+from milvane.bootstrap.upstreams import Condition, upstream_of
 from milvane.bootstrap.workshop import background, open_workshop
 from milvane.console.pages import console_router
 from milvane.domain.catalogue import WeightsName, deploy
@@ -83,7 +83,7 @@ class _Server:
     embedding: EmbeddingService
     engines: Engines
     measured: Measured
-    condition: Condition = field(default_factory=Condition)
+    condition: Condition
     inspectors: dict[str, CollectionInspector] = field(default_factory=dict)
     """By the instance's name, once it is open."""
 
@@ -100,31 +100,38 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         ServiceError: If a part cannot start; the message names the cause and the cure.
     """
     check_tls(settings)
-    # The doors close first, whenever they were opened: what runs behind them may finish.
-    async with AsyncExitStack() as parts, AsyncExitStack() as doors:
+    # Weights are read and a Milvus starts beside the rest. At the end the doors close first,
+    # whenever they were opened: what runs behind them may finish.
+    async with (
+        AsyncExitStack() as parts,
+        AsyncExitStack() as beneath,
+        AsyncExitStack() as doors,
+    ):
         parts.enter_context(_claim(settings.server.data_dir))
+        condition = Condition()
+        loading = [
+            (name, _enter_beside(beneath, load_engine(name, settings)))
+            for name in dict.fromkeys(deploy(settings.deployments).values())
+        ]
         database = await parts.enter_async_context(
             Database(settings.storage, settings.server.data_dir)
         )
-        server = await _build(parts, database, settings)
+        connecting = [
+            _enter_beside(beneath, upstream_of(instance, settings, condition), is_abortable=True)
+            for instance in settings.instances
+        ]
+        server = await _build(parts, database, settings, condition)
         app, worker = await _create_apis(server, database)
         # The probes answer from here on: alive, and not ready yet.
         http = await doors.enter_async_context(http_port(app, settings))
-        loading = [
-            (name, _enter_beside(parts, load_engine(name, settings)))
-            for name in dict.fromkeys(server.served_by.values())
-        ]
-        providers = await parts.enter_async_context(
+        providers = await beneath.enter_async_context(
             ProviderService(settings.providers, environment=provider_environment())
         )
-        upstreams = [
-            await open_upstream(parts, instance, settings, server.condition)
-            for instance in settings.instances
-        ]
+        upstreams = [await connected for connected in connecting]
         for name, opened in loading:
             engine = await opened
             server.engines.add(name, engine, await load_lexicon(name, settings))
-            server.condition.reasons.append(engine.trouble)
+            condition.reasons.append(engine.trouble)
         await warm(server.engines.texts.values())
         ports = server.governance.ports
         for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -141,7 +148,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             server.inspectors[instance.name] = CollectionInspector(
                 upstream, services, instance=instance.name
             )
-        await parts.enter_async_context(worker)
+        await beneath.enter_async_context(worker)
         server.condition.starting = False
         try:
             yield Running(grpc_ports=ports, http_port=http.port)
@@ -150,7 +157,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             logger.info("stopping: running calls may finish, then everything is flushed")
 
 
-async def _build(parts: AsyncExitStack, database: Database, settings: Settings) -> _Server:
+async def _build(
+    parts: AsyncExitStack, database: Database, settings: Settings, condition: Condition
+) -> _Server:
     """Build what needs neither weights nor a Milvus."""
     served_by = deploy(settings.deployments)
     engines = Engines()
@@ -166,8 +175,13 @@ async def _build(parts: AsyncExitStack, database: Database, settings: Settings) 
         served_by=served_by,
         accounts=governance.accounts,
     )
-    measured = Measured(engines=engines.texts, models=embedding.counts, cache=cache)
-    return _Server(settings, served_by, governance, cache, embedding, engines, measured)
+    measured = Measured(
+        engines=engines.texts,
+        models=embedding.counts,
+        cache=cache,
+        quota_shares=governance.plane.month_shares,
+    )
+    return _Server(settings, served_by, governance, cache, embedding, engines, measured, condition)
 
 
 async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, JobWorker]:
@@ -231,29 +245,43 @@ def _claim(data_dir: Path) -> Iterator[None]:
 
 
 def _enter_beside(
-    stack: AsyncExitStack, context: AbstractAsyncContextManager[_T]
+    stack: AsyncExitStack, context: AbstractAsyncContextManager[_T], *, is_abortable: bool = False
 ) -> asyncio.Future[_T]:
-    """Enter a context in a task of its own, so that others start meanwhile; left with `stack`."""
+    """
+    Enter a context in a task of its own, so that others start meanwhile; left with `stack`.
+
+    If it falls apart afterwards, the task that called this is cancelled. An abortable one is not
+    entered to the end only to be left.
+    """
     entered: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
     is_over = asyncio.Event()
+    owner = asyncio.current_task()
 
     async def hold() -> None:
         try:
             async with context as value:
-                entered.set_result(value)
+                if not entered.cancelled():  # whoever waited may have been told to stop
+                    entered.set_result(value)
                 await is_over.wait()
         except Exception as error:
-            if entered.done():
-                raise
-            entered.set_exception(error)
+            if not entered.done():
+                entered.set_exception(error)
+                return
+            if owner is not None and not entered.cancelled() and not is_over.is_set():
+                owner.cancel()
+            raise
 
     holding = asyncio.create_task(hold(), name="start-beside")
 
     async def end() -> None:
         is_over.set()
-        await holding
-        if not entered.cancelled():
+        if is_abortable and (entered.cancelled() or not entered.done()):
+            holding.cancel()
+        await asyncio.wait([holding])
+        if entered.done() and not entered.cancelled():
             entered.exception()  # seen, also where another failure kept us from waiting for it
+        if not holding.cancelled():
+            holding.result()
 
     stack.push_async_callback(end)
     return entered

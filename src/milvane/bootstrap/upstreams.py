@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from milvane.apis.health import Readiness
@@ -32,7 +32,16 @@ class Condition:
         return Readiness(tuple(said for reason in self.reasons if (said := reason())))
 
 
-async def open_upstream(
+@asynccontextmanager
+async def upstream_of(
+    instance: InstanceSettings, settings: Settings, condition: Condition
+) -> AsyncIterator[Upstream | CredentialMapping]:
+    """Have an instance's Milvus run, or be connected, while the context is open."""
+    async with AsyncExitStack() as stack:
+        yield await _open(stack, instance, settings, condition)
+
+
+async def _open(
     stack: AsyncExitStack, instance: InstanceSettings, settings: Settings, condition: Condition
 ) -> Upstream | CredentialMapping:
     """Start the embedded Milvus Lite, or connect to a remote Milvus that must answer."""
