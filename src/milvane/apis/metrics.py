@@ -63,6 +63,8 @@ class Measured:
     models: Mapping[str, ModelCounts] = field(default_factory=dict)
     """By the names that callers use."""
     cache: VectorCache | None = None
+    quota_shares: Callable[[], Mapping[str, float]] = dict
+    """How full each month's quota of tokens is, by its kind and name: ``tenant:north``."""
 
 
 def metrics_router(measured: Measured) -> APIRouter:
@@ -116,6 +118,7 @@ class _Collector:
         if (cache := measured.cache) is not None:
             disk = None if cache.disk is None else cache.disk.counts
             yield from _cached(cache.counts, cache.memory.bytes, disk)
+        yield from _quotas(measured.quota_shares())
 
 
 def show_all() -> Iterator[Metric]:
@@ -129,6 +132,7 @@ def show_all() -> Iterator[Metric]:
     yield from _queues({"all-minilm-l6-v2": engine})
     yield from _passes({"all-minilm-l6-v2": engine})
     yield from _cached(CacheCounts(), 0, DiskCounts())
+    yield from _quotas({"tenant:default": 0.0})
 
 
 class _Idle:
@@ -268,6 +272,16 @@ def _cached(counts: CacheCounts, memory_bytes: int, disk: DiskCounts | None) -> 
         ):
             sample: _Sample = ({}, getattr(disk, name))
             yield _counter(f"milvane_cache_disk_{name}", text, [sample])
+
+
+def _quotas(shares: Mapping[str, float]) -> Iterator[Metric]:
+    parts = [(subject.partition(":"), share) for subject, share in shares.items()]
+    yield _plain(
+        "milvane_quota_used_ratio",
+        "Used part of a month's quota of tokens.",
+        [({"kind": kind, "name": name}, share) for (kind, _, name), share in parts],
+        kind="gauge",
+    )
 
 
 def _histogram(

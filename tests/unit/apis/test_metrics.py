@@ -46,7 +46,12 @@ def build(engine: object | None = None) -> FastAPI:
     cache = VectorCache(CacheSettings())
     service = EmbeddingService({WEIGHTS: HashingEngine()}, ServingSettings(), cache=cache)
     engines = {} if engine is None else {WEIGHTS: engine}
-    measured = Measured(engines=engines, models=service.counts, cache=cache)
+    measured = Measured(
+        engines=engines,
+        models=service.counts,
+        cache=cache,
+        quota_shares=lambda: {"tenant:north": 0.25, "association:other/text:1": 1.5},
+    )
     return create_app(service, ApisSettings(), Readiness, measured=measured)
 
 
@@ -65,7 +70,7 @@ async def scrape(app: FastAPI, *bodies: dict[str, object], path: str = "/v1/embe
     }
 
 
-def only(samples: Samples, name: str, **labels: str) -> float:
+def only(samples: Samples, name: str, /, **labels: str) -> float:
     """Find the one sample of a name that has these labels."""
     (value,) = [
         value
@@ -103,6 +108,14 @@ async def test_models_are_counted_by_what_callers_ask() -> None:
     assert only(samples, "milvane_cache_vectors_total", source="memory") == 2
     assert only(samples, "milvane_cache_vectors_total", source="computed") == 2
     assert only(samples, "milvane_cache_memory_bytes") > 0
+
+
+async def test_quotas_are_shown_by_how_full_they_are() -> None:
+    """Whatever characters a name has."""
+    samples = await scrape(build())
+    assert only(samples, "milvane_quota_used_ratio", kind="tenant", name="north") == 0.25
+    other = {"kind": "association", "name": "other/text:1"}
+    assert only(samples, "milvane_quota_used_ratio", **other) == 1.5
 
 
 async def test_engine_is_shown_by_lane() -> None:

@@ -145,3 +145,13 @@ def test_other_limits_go_on_with_the_months_use(clock: FakeClock) -> None:
     assert keeper.standings[TENANT] is tenants
     keeper.set_quotas([])
     keeper.reserve([KEY, TENANT], 10**9).settle(0)
+
+
+def test_month_is_told_as_a_share_of_what_is_allowed(clock: FakeClock) -> None:
+    """Of each quota of a month's tokens; a new month begins with nothing, before anybody calls."""
+    keeper = QuotaKeeper(clock)
+    keeper.set_quotas([Quota(KEY, tokens_per_month=10), Quota(TENANT, requests_per_minute=1)])
+    keeper.reserve([KEY, TENANT], 5).settle(4)
+    assert keeper.month_shares() == {"key:key-1": 0.4}
+    clock.advance(32 * 86_400)
+    assert keeper.month_shares() == {"key:key-1": 0.0}

@@ -134,7 +134,8 @@ class AlertWatcher:
         rules = await self._database.read(shelf.list_rules)
         watched = [rule for rule in rules if rule.is_enabled]
         values = {rule.rule_id: await self._measure(rule.condition, now) for rule in watched}
-        await self._database.write(partial(self._judge, watched, values, now))
+        if watched:
+            await self._database.write(partial(self._judge, watched, values, now))
         return True
 
     async def tell(self) -> None:
