@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -30,7 +32,7 @@ Answer = Callable[[str, bytes, tuple[()]], Awaitable[bytes]]
 def measure(*, quick: bool) -> Section:
     """Insert at the default settings, search beside it, and take the time at the gates."""
     rows = 4_000 if quick else 30_000
-    # As in the engine's own process, where Milvus Lite never flushes by itself.
+    # As in the engine's own process (`process.main`), where Milvus Lite never flushes by itself.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"] = str(1 << 62)
     os.environ["MILVUS_LITE_WAL_SIZE_LIMIT_BYTES"] = str(1 << 62)
@@ -89,8 +91,11 @@ def _timed(work: Callable[..., Any], durations: list[float]) -> Callable[..., An
 async def _run(folder: Path, rows: int, probe: Probe) -> int:
     from milvane.instances.lite.engine import Engine
     from milvane.instances.lite.guard import Guard
+    from milvane.instances.lite.process import _TURN_S
     from milvane.instances.lite.server import Calls
 
+    sys.setswitchinterval(_TURN_S)
+    gc.freeze()
     probe.attach()
     settings = LiteSettings()
     engine = Engine(folder, fsync=False, index_min_rows=settings.index_min_rows)

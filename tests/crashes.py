@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,6 +218,7 @@ def crash(
     seed: int,
     longest_s: float = float("inf"),
     tell: Callable[[str], None] = lambda _: None,
+    kinds: Sequence[Callable[[MilvaneProcess], None]] = (*[kill_lite] * 4, kill_server, kill_both),
 ) -> Ledger:
     """
     Kill a server at random moments while everybody works, and check what is left.
@@ -225,7 +226,7 @@ def crash(
     Args:
         data_dir: Of the server; empty.
 
-        kills: How often; about two in three are of Milvus Lite alone.
+        kills: How often.
 
         seed: Of the moments and of who is killed.
 
@@ -233,12 +234,13 @@ def crash(
 
         tell: Hears now and then how far it is.
 
+        kinds: What is killed, the more often the more often it is named.
+
     Returns:
         What was written.
     """
     dice, ledger = random.Random(seed), Ledger(Vectors())
     begun_s = time.monotonic()
-    kinds = [kill_lite, kill_lite, kill_lite, kill_lite, kill_server, kill_both]
     with MilvaneProcess(data_dir, environment=SMALL_MEMORY) as server:
         create(server.grpc_uri, ledger.rows)
         with Crowd(server.grpc_uri, ledger, readers=READERS, flushes=1):

@@ -191,6 +191,15 @@ def test_reads_find_new_rows_while_a_graph_is_built(collection: Collection) -> N
     assert_reads_end(collection, rows)
 
 
+def test_reads_end_while_a_write_is_held(collection: Collection) -> None:
+    """A read waits for no write under way, and finds what was acknowledged before it."""
+    insert(collection, 0, 10)
+    assert_reads_end(collection, set(range(10)))
+    insert(collection, 10, 20)
+    with collection._memtable._lock:  # a writer has it while it takes rows in
+        assert_reads_end(collection, set(range(20)))
+
+
 def test_key_is_found_while_its_row_moves_to_disk(collection: Collection) -> None:
     """A row that moves to disk in the middle of a look-up by key is found by it."""
 

@@ -39,8 +39,10 @@ writes = st.lists(
 )
 
 
-def apply(table: MemTable, steps: list[tuple[str, str, list[int]]]) -> MemTable:
-    """Write to a table in memory, as a collection does."""
+def apply(
+    table: MemTable, steps: list[tuple[str, str, list[int]]], *, is_read: bool = False
+) -> MemTable:
+    """Write to a table in memory, as a collection does; it may be read between the writes."""
     sequence = 0
     for action, partition, keys in steps:
         count = len(keys)
@@ -61,6 +63,8 @@ def apply(table: MemTable, steps: list[tuple[str, str, list[int]]]) -> MemTable:
             layout = build_wal_delta_schema(SCHEMA)
             kept = {name: columns[name] for name in layout.names}
             table.apply_delete(pa.RecordBatch.from_pydict(kept, layout))
+        if is_read:
+            table.to_search_snapshot(None)
     return table
 
 
@@ -81,6 +85,7 @@ def test_quick_table_hands_out_what_milvus_lite_would(
     original = apply(MemTable(SCHEMA), steps)
     for quick in (
         apply(QuickMemTable(SCHEMA), steps),
+        apply(QuickMemTable(SCHEMA), steps, is_read=True),
         QuickMemTable.from_rows_of(apply(MemTable(SCHEMA), steps)),
     ):
         expected = original.to_search_snapshot(field, partitions, include_table)

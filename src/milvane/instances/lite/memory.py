@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -72,13 +72,29 @@ class RecentRows:
         return self._vectors[name]
 
 
+class _Listed(NamedTuple):
+    """What a table holds at one moment."""
+
+    batches: tuple[pa.RecordBatch, ...]
+    live: list[Any]
+    """Key, and number of the batch, of the row in it, and of its sequence."""
+    deletions: dict[Any, int]
+    version: int
+
+
 class QuickMemTable(MemTable):
-    """Milvus Lite's table in memory, with another way to hand out its rows to a search."""
+    """
+    Milvus Lite's table in memory, with another way to hand out its rows to a search.
+
+    A search beside writes finds what the last one left, and does not wait for the one under way.
+    """
 
     def __init__(self, schema: CollectionSchema) -> None:
         super().__init__(schema)
         self.version = 0
         """Grows with each write."""
+        self._listed: _Listed | None = None
+        self._is_read = False
 
     @classmethod
     def from_rows_of(cls, other: MemTable) -> QuickMemTable:
@@ -93,13 +109,28 @@ class QuickMemTable(MemTable):
         """Take rows in."""
         with self._lock:
             super().apply_insert(batch)
-            self.version += 1
+            self._note_change()
 
     def apply_delete(self, batch: pa.RecordBatch) -> None:
         """Take tombstones in."""
         with self._lock:
             super().apply_delete(batch)
-            self.version += 1
+            self._note_change()
+
+    def _note_change(self) -> None:
+        # Listing takes as long as there are rows: only for those who read between writes.
+        version = self.version + 1
+        self._listed = self._list(version) if self._is_read else None
+        self._is_read = False
+        self.version = version
+
+    def _list(self, version: int) -> _Listed:
+        return _Listed(
+            tuple(self._insert_batches),
+            list(self._pk_index.items()),
+            {key: seq for key, (seq, _) in self._delete_index.items()},
+            version,
+        )
 
     def capture(self, partition_names: Sequence[str] | None = None) -> RecentRows:
         """
@@ -108,19 +139,20 @@ class QuickMemTable(MemTable):
         Args:
             partition_names: Where to look; everywhere if not given.
         """
-        with self._lock:  # guards the batches and the index against the writer
-            batches = tuple(self._insert_batches)
-            live = list(self._pk_index.items())
-            deletions = {key: seq for key, (seq, _) in self._delete_index.items()}
-            version = self.version
-        live = _in_partitions(live, batches, partition_names)
+        listed = self._listed
+        if listed is None:
+            with self._lock:  # guards the batches and the index against the writer
+                listed = self._listed = self._list(self.version)
+        self._is_read = True
+        batches = listed.batches
+        live = _in_partitions(listed.live, batches, partition_names)
         return RecentRows(
             keys=[key for key, _ in live],
             places=[(batch, row) for _, (batch, row, _) in live],
             numbers=np.fromiter((seq for _, (_, _, seq) in live), np.uint64, len(live)),
             batches=batches,
-            deletions=deletions,
-            version=version,
+            deletions=listed.deletions,
+            version=listed.version,
             _layout=self._data_schema,
         )
 

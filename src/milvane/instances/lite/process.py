@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _return_freed_memory()
     from milvane.instances.lite.server import serve  # imports Milvus Lite and numpy
 
+    # Modules stay for good: each look for garbage among them would stop all reads for 100 ms.
+    gc.freeze()
     try:
         asyncio.run(serve(options.data_dir, options.socket, options.settings))
     except Conflict as error:
