@@ -270,6 +270,16 @@ def test_instances_are_bound_in_a_batch(signed_in: Console) -> None:
     assert page.locator("tbody tr", has_text="TextEmbedding").inner_text().count(MODEL) == 1
 
 
+def test_dialog_is_closed_with_its_page(signed_in: Console) -> None:
+    """What is open of a page that is left does not stand over the next one."""
+    page = signed_in.page
+    signed_in.open("services")
+    signed_in.row(MODEL).get_by_role("button", name="Batch Enable").click()
+    page.wait_for_selector("dialog[open]")
+    page.go_back()
+    page.locator("dialog").wait_for(state="detached")
+
+
 def test_charts_move_and_filter(signed_in: Console) -> None:
     """Five of them: what clients do is seen, by operation and instance, as a table and as CSV."""
     page, server = signed_in.page, signed_in.server

@@ -58,7 +58,13 @@ async function showPage({ focus = true } = {}) {
   if (focus) places.main.focus({ preventScroll: true });
 }
 
+/** Close what was asked about a page that is left. */
+function closeDialogs() {
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
+}
+
 function drop() {
+  closeDialogs();
   session = null;
   return showPage();
 }
@@ -145,7 +151,10 @@ places.skip.addEventListener("click", (event) => {
   event.preventDefault();
   places.main.focus();
 });
-window.addEventListener("hashchange", () => showPage());
+window.addEventListener("hashchange", () => {
+  closeDialogs();
+  showPage();
+});
 window.addEventListener("milvane-signed-out", () => {
   if (session !== null) drop();
 });
