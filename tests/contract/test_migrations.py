@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 from alembic import command
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
@@ -15,7 +18,7 @@ from milvane.domain.jobs import JobKind, JobQuery, JobState
 from milvane.jobs import ledger
 from milvane.storage.database import Database, choose_url, open_engine
 from milvane.storage.files import FileStore
-from milvane.storage.migrating import alembic_config
+from milvane.storage.migrating import alembic_config, migrate, newest_revision
 from milvane.storage.settings import StorageSettings
 
 FILE_ID = "file-batch-00000000000000000000000000000000"
@@ -77,3 +80,32 @@ async def test_old_program_writes_to_the_new_schema(
         await database.write(insert_all)
         store = FileStore(database, tmp_path / "files", settings)
         assert (await store.find(FILE_ID, tenant=ANYONE.tenant)).name == "a.jsonl"
+
+
+def test_newest_revision_is_the_head(tmp_path: Path) -> None:
+    """Whether anything is to be migrated is known without the library, which would say the same."""
+    engine = open_engine(choose_url(StorageSettings(), tmp_path), StorageSettings())
+    with engine.begin() as connection:
+        head = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
+    engine.dispose()
+    assert newest_revision() == head
+
+
+def test_schema_of_today_is_left_alone_without_the_library(tmp_path: Path) -> None:
+    """A start where nothing is to be migrated does not load what migrates."""
+    url = choose_url(StorageSettings(), tmp_path)
+    engine = open_engine(url, StorageSettings())
+    with engine.begin() as connection:
+        migrate(connection)
+    engine.dispose()
+    program = (
+        "import sys; from pathlib import Path; from milvane.storage.database import *; "
+        "from milvane.storage.settings import StorageSettings as Some; "
+        f"engine = open_engine(choose_url(Some(), Path({str(tmp_path)!r})), Some()); "
+        "connection = engine.connect(); transaction = connection.begin(); migrate(connection); "
+        "transaction.commit(); connection.close(); print('alembic' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "False\n"
