@@ -50,6 +50,8 @@ class Probe:
         """Seconds at a gate beside a write or a flush, of each read."""
         self.views: list[float] = []
         """Seconds until a read had its view, the wait for locks and the making included."""
+        self.works: list[float] = []
+        """Seconds of these that it worked itself."""
         self.changes: list[float] = []
         """Seconds of each flush's last step, from the manifest to the exchange."""
         self.exchanges: list[float] = []
@@ -73,16 +75,20 @@ class Probe:
             return passage
 
         Gate.enter = timed_enter
-        Views.look = _timed(Views.look, self.views)
+        Views.look = _timed(_timed(Views.look, self.works, time.thread_time), self.views)
         checkpoint.commit = _timed(checkpoint.commit, self.changes)
         Exchange.take_effect = _timed(Exchange.take_effect, self.exchanges)
 
 
-def _timed(work: Callable[..., Any], durations: list[float]) -> Callable[..., Any]:
+def _timed(
+    work: Callable[..., Any],
+    durations: list[float],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Callable[..., Any]:
     def timed(*args: Any) -> Any:
-        begun_s = time.perf_counter()
+        begun_s = clock()
         result = work(*args)
-        durations.append(time.perf_counter() - begun_s)
+        durations.append(clock() - begun_s)
         return result
 
     return timed
@@ -186,6 +192,7 @@ def _section(rows: int, searches: int, probe: Probe) -> Section:
     for what, seconds in (
         ("read at its gate, beside a write or a flush", probe.gates),
         ("read getting its view of the rows", probe.views),
+        ("of this, work of its own on the processor", probe.works),
         ("last step of a flush, its manifest included", probe.changes),
         ("exchange of memory and segments, by a flush or a merge", probe.exchanges),
     ):
