@@ -29,11 +29,12 @@ def orthonormalize(basis: NDArray[np.floating]) -> NDArray[np.float32]:
     if basis.ndim != 2 or basis.shape[0] != basis.shape[1]:
         raise ValueError(f"a basis must be square, got shape {basis.shape}")
     exact = basis.astype(np.float64)
-    deviation = np.abs(exact @ exact.T - np.eye(len(exact))).max()
+    products = exact @ exact.T
+    deviation = np.abs(products - np.eye(len(exact))).max()
     if not deviation < 0.01:  # rounding to 16 bits leaves about 0.001
         raise ValueError(f"a basis must be orthonormal, this one deviates by {deviation:.3g}")
-    orthonormal, triangle = np.linalg.qr(exact.T)
-    return np.asarray((orthonormal * np.sign(np.diag(triangle))).T, np.float32)
+    # Cholesky's triangle undoes what Gram and Schmidt would: the same rows at a third of the work.
+    return np.asarray(np.linalg.solve(np.linalg.cholesky(products), exact), np.float32)
 
 
 def adapt(

@@ -35,6 +35,7 @@ CHARACTER_RANK = 1_000
 """Rank of another single character, most often a Chinese or Japanese one: that of a plain word."""
 
 _SPECIAL = re.compile(r"\[[^\]]+\]|<[^>]+>")
+_PIECE_MARKS = ("##", "\u2581", "\u0120")
 _PIECE_MARK = re.compile("^(##|\u2581|\u0120)")
 """What WordPiece, SentencePiece and byte-level vocabularies put before a piece."""
 
@@ -59,7 +60,7 @@ def estimate_rarity(texts: Sequence[str]) -> NDArray[np.float32]:
     for token, text in enumerate(texts):
         if not _is_term(text):
             continue
-        piece = _PIECE_MARK.sub("", text)
+        piece = _PIECE_MARK.sub("", text) if text.startswith(_PIECE_MARKS) else text
         if len(piece) == 1:
             ranks[token] = LETTER_RANK if piece.isascii() else CHARACTER_RANK
         else:
@@ -75,6 +76,8 @@ def estimate_rarity(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _is_term(text: str) -> bool:
+    if text.isalnum():  # as most are
+        return True
     if _SPECIAL.fullmatch(text):
         return False
     return any(character.isalnum() for character in text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from pybase64 import b64decode
 
 from milvane.domain.catalogue import CL100K, Packaged
 from milvane.domain.errors import Conflict
@@ -77,13 +78,15 @@ def parse_ranks(content: bytes) -> list[bytes]:
     Raises:
         ValueError: If it is not such a file, or an id is missing.
     """
-    entries: dict[int, bytes] = {}
-    for line in content.splitlines():
-        encoded, _, rank = line.partition(b" ")
-        try:
-            entries[int(rank)] = b64decode(encoded, validate=True)
-        except NotBase64 as error:
-            raise ValueError(f"{encoded[:40]!r} is not base64") from error
-    if sorted(entries) != list(range(len(entries))):
-        raise ValueError("its ids have gaps")
-    return [entries[token] for token in range(len(entries))]
+    fields = content.split()
+    encoded, ranks = fields[::2], list(map(int, fields[1::2]))
+    try:
+        entries = [b64decode(each, validate=True) for each in encoded]
+    except NotBase64 as error:
+        raise ValueError(f"it has what is not base64: {error}") from error
+    if ranks != list(range(len(encoded))):  # as they always are in files that are whole
+        by_rank = dict(zip(ranks, entries, strict=False))
+        if sorted(by_rank) != list(range(len(encoded))):
+            raise ValueError("its ids have gaps")
+        entries = [by_rank[token] for token in range(len(by_rank))]
+    return entries
