@@ -35,6 +35,7 @@ from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.jobs.settings import JobsSettings
+from milvane.media.settings import MediaSettings
 from milvane.metering.alerts.settings import AlertSettings
 from milvane.metering.settings import MeteringSettings
 from milvane.providers.settings import ProvidersSettings
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     storage: StorageSettings = StorageSettings()
     jobs: JobsSettings = JobsSettings()
+    media: MediaSettings = MediaSettings()
     lite: LiteSettings = LiteSettings()
     deployments: dict[str, str] = Field(default_factory=dict)
     """Which weights serve a model, by its name; `*` for all that take texts alone."""

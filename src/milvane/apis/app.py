@@ -24,10 +24,12 @@ from milvane.apis.management.routes import management_router
 from milvane.apis.metrics import Measured, RequestTimes, metrics_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds
 from milvane.apis.openai.routes import PREFIXES, openai_router
+from milvane.apis.oss.door import OssDoor
 from milvane.apis.ports import TokenTexts
 from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import InvalidInput, ModelNotServed, ServiceError
+from milvane.media.desk import MediaDesk
 from milvane.serving.access import EVERYONE, Authenticator
 from milvane.serving.embedding import EmbeddingService
 
@@ -45,6 +47,7 @@ def create_app(
     vocabulary: TokenTexts | None = None,
     measured: Measured | None = None,
     management: Management | None = None,
+    media: MediaDesk | None = None,
     pages: Sequence[APIRouter] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
@@ -70,6 +73,8 @@ def create_app(
 
         management: Governs, and reads usage; none to offer neither.
 
+        media: Keeps images and videos; none to keep none.
+
         pages: What is shown to people besides, on paths that anybody may load.
 
         clock: Says the time in seconds, for rates; never goes back.
@@ -84,7 +89,7 @@ def create_app(
         docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(settings, background, authenticator, measured, management),
+        middleware=_middleware(settings, background, authenticator, measured, management, media),
         exception_handlers={
             ServiceError: _on_service_error,
             HTTPException: _on_http_refusal,
@@ -114,6 +119,7 @@ def _middleware(
     authenticator: Authenticator,
     measured: Measured,
     management: Management | None,
+    media: MediaDesk | None,
 ) -> list[Middleware]:
     """Say what holds for every request, outermost first."""
     uploads = upload_limits(background)
@@ -121,6 +127,7 @@ def _middleware(
         Middleware(RequestTimes, operations=measured.operations),
         Middleware(RequestIds),
         Middleware(LastResort, answer=answer_unexpected),
+        Middleware(OssDoor, desk=media),
         Middleware(KeyCheck, authenticator=authenticator),
         Middleware(ManagementDoor, doorkeeper=management.doorkeeper if management else None),
         Middleware(BodyCap, max_body_bytes=settings.max_body_bytes, uploads=uploads),

@@ -9,6 +9,8 @@ from milvane.apis.aisearch import errors as aisearch
 from milvane.apis.dashscope import errors as dashscope
 from milvane.apis.management import errors as management
 from milvane.apis.openai import errors as openai
+from milvane.apis.oss import errors as oss
+from milvane.apis.oss.door import PATH as OSS_PATH
 from milvane.domain.errors import ServiceError
 from milvane.domain.models import Model
 
@@ -37,6 +39,7 @@ _BY_PREFIX: tuple[tuple[str, Dialect], ...] = (
     ("/v3/openapi/", aisearch),
     ("/api/v1/", dashscope),
     ("/manage/", management),
+    (OSS_PATH, oss),
 )
 
 

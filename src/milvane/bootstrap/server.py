@@ -48,6 +48,7 @@ from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.inspecting import CollectionInspector
 from milvane.gateway.rpcs.services import Services
 from milvane.jobs.worker import JobWorker
+from milvane.media.desk import open_desk
 from milvane.providers.service import ProviderService
 from milvane.serving.caching.cache import VectorCache, open_cache
 from milvane.serving.embedding import EmbeddingService
@@ -190,6 +191,9 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
     vocabulary = await asyncio.to_thread(token_texts, settings)
     workshop = await open_workshop(database, server.embedding, settings, vocabulary)
     worker = JobWorker(workshop)
+    media = None
+    if settings.media.is_on:
+        media = await open_desk(database, settings.media, settings.server.data_dir)
     app = create_app(
         server.embedding,
         settings.apis,
@@ -210,6 +214,7 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
                 worker=worker,
             ),
         ),
+        media=media,
         pages=[console_router()],
     )
     return app, worker

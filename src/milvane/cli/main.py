@@ -11,6 +11,7 @@ import typer
 
 from milvane.cli.alerting import add_alerting
 from milvane.cli.governing import add_governing
+from milvane.cli.media import media_app
 from milvane.domain.errors import ServiceError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 add_governing(app)
+app.add_typer(media_app, name="media")
 add_alerting(app)
 
 ConfigOption = Annotated[

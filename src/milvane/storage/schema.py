@@ -1,8 +1,8 @@
 """All tables together: what migrations lead to."""
 
-from milvane.storage import alert_tables, control_tables, tables, usage_tables
+from milvane.storage import alert_tables, control_tables, media_tables, tables, usage_tables
 
 METADATA = tables.METADATA
 
-TABLE_MODULES = (tables, usage_tables, control_tables, alert_tables)
+TABLE_MODULES = (tables, usage_tables, control_tables, alert_tables, media_tables)
 """Where tables are declared; importing this module declares them all."""

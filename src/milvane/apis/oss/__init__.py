@@ -1,0 +1,1 @@
+"""The dialect of object stores that `oss2` speaks."""

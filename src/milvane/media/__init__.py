@@ -1,0 +1,1 @@
+"""Media: images and videos that are kept here, and their signed addresses."""
