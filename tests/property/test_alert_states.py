@@ -73,6 +73,8 @@ def test_every_firing_has_one_resolve(
 @given(conditions(), looks)
 @example(limits(), [(6.0, 10), (6.0, 10), (6.0, 10), (3.0, 10), (3.0, 10), (3.0, 10)])
 @example(limits(), [(6.0, 10), (6.0, 61.0)])  # what was between is not known
+@example(limits(), [(6.0, 10)] * 3 + [(3.0, 10), (6.0, 10), (3.0, 10)])  # well with a pause
+@example(limits(), [(6.0, 10)] * 3 + [(3.0, 10), (3.0, 61.0)])
 @example(limits(), [(5.0, 10)] * 4)  # the limit itself does not break it
 def test_firing_and_resolving_take_their_time(
     condition: Condition, looks: list[tuple[float | None, float]]
