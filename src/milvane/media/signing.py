@@ -2,8 +2,7 @@
 Signatures of OSS, versions 1 and 4, in headers and in addresses. Pure: no clock, no key store.
 
 What is signed is as in the documents of OSS ("Add signatures to headers", "Add signatures to URLs")
-and as `oss2` does it: it names the bucket and the key,
-never the path or the host.
+and as `oss2` does it: it names the bucket and the key, never the path or the host.
 """
 
 from __future__ import annotations
