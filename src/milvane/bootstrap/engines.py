@@ -55,20 +55,15 @@ def behind_cache(
 
 
 @asynccontextmanager
-async def load_engine(name: WeightsName, settings: Settings) -> AsyncIterator[Engine]:
-    """Run a set of weights while the context is open."""
+async def load_engine(
+    name: WeightsName, settings: Settings
+) -> AsyncIterator[tuple[Engine, TermWeigher]]:
+    """Run a set of weights while the context is open, with what weighs its terms."""
     folder = weights_dir(settings)
     weights = await asyncio.to_thread(find_set, settings.inference.weights_of(name), folder)
     remote = settings.inference.remote.get(name)
     async with open_engine(weights, folder, settings.inference, remote) as engine:
-        yield engine
-
-
-async def load_lexicon(name: WeightsName, settings: Settings) -> TermWeigher:
-    """Read what makes sparse vectors of a set of weights' tokens."""
-    folder = weights_dir(settings)
-    weights = await asyncio.to_thread(find_set, settings.inference.weights_of(name), folder)
-    return await asyncio.to_thread(read_lexicon, weights, folder)
+        yield engine, await asyncio.to_thread(read_lexicon, weights, folder)
 
 
 async def warm(engines: Iterable[TextEngine]) -> None:

@@ -31,7 +31,6 @@ from milvane.bootstrap.engines import (
     Engines,
     behind_cache,
     load_engine,
-    load_lexicon,
     token_texts,
     warm,
 )
@@ -130,8 +129,8 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         )
         upstreams = [await connected for connected in connecting]
         for name, opened in loading:
-            engine = await opened
-            server.engines.add(name, engine, await load_lexicon(name, settings))
+            engine, lexicon = await opened
+            server.engines.add(name, engine, lexicon)
             condition.reasons.append(engine.trouble)
         await warm(server.engines.texts.values())
         ports = server.governance.ports
