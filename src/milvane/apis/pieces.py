@@ -16,7 +16,7 @@ BYTES_WORTH_A_TURN = 16_384
 
 async def join_yielding(pieces: Iterator[bytes]) -> bytes:
     """Collect pieces, letting other requests run between them."""
-    collected = []
+    collected: list[bytes] = []
     for piece in pieces:
         if collected and len(collected[-1]) >= BYTES_WORTH_A_TURN:
             await asyncio.sleep(0)
