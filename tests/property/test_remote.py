@@ -98,6 +98,12 @@ def test_waiting_is_worth_it_or_not(states: list[ReplicaState]) -> None:
         assert wait in pauses | graces
 
 
+def test_wait_ends_with_the_first_that_may_be_asked() -> None:
+    """Of several pauses the shortest is waited for."""
+    states = [ReplicaState(is_trusted=True, not_before=NOW + wait) for wait in (7, 2, 9)]
+    assert wait_s(states, LIMITS, now=NOW) == 2
+
+
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=60), st.integers(1, 200))
 @example([0] * 40, 60)
 def test_equal_replicas_take_turns(busy: list[int], requests: int) -> None:

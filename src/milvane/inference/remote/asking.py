@@ -100,7 +100,7 @@ class Asker:
         tried: set[int] = set()
         failure: AttemptFailed | None = None
         for attempt in range(self._settings.max_attempts):
-            position = await self._find(tried, asked.deadline, failure)
+            position = await self._find(tried, attempt, asked.deadline, failure)
             self.counts.retries += attempt > 0
             tried.add(position)
             try:
@@ -111,16 +111,18 @@ class Asker:
                 break
         raise self._final(failure)
 
-    async def _find(self, tried: set[int], deadline: float, failure: AttemptFailed | None) -> int:
+    async def _find(
+        self, tried: set[int], attempts: int, deadline: float, failure: AttemptFailed | None
+    ) -> int:
         """Choose a replica that was not tried yet; else any, after a pause."""
         watch = self._watch
         position = choose(watch.states, watch.limits, now=watch.clock(), avoid=tried)
         if position is not None:
             return position
-        if tried:
+        if attempts:
             # Not all at once; it is no secret when.
             jitter = 1 + random.random() / 4  # noqa: S311
-            pause_s = FIRST_PAUSE_S * 2.0 ** (len(tried) - 1) * jitter
+            pause_s = FIRST_PAUSE_S * 2.0 ** (attempts - 1) * jitter
             await asyncio.sleep(min(pause_s, max(deadline - watch.clock(), 0.0)))
         # Whoever is asked with no time left looks sick for it, and is not.
         least_s = min(LEAST_TIME_S, self._settings.attempt_timeout_s / 4)
