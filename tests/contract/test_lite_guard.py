@@ -156,7 +156,7 @@ async def test_too_many_waiting_calls_are_told_to_back_off(tmp_path: Path) -> No
     async with running_lite(tmp_path, settings) as (_, client):
         await client.create("rows")
         results = await asyncio.gather(
-            *(client.insert("rows", range(i * 1000, i * 1000 + 500)) for i in range(12)),
+            *(client.insert("rows", range(i * 1000, i * 1000 + 500)) for i in range(100)),
             return_exceptions=True,
         )
         refused = [result for result in results if isinstance(result, Refused)]
