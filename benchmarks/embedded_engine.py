@@ -127,7 +127,7 @@ def measure_bar(name: str, sizes: list[int], seconds: float) -> Figures | str:
     return Figures.from_json(done.stdout.strip().splitlines()[-1])
 
 
-def _here(
+def fill_and_search(
     start: Callable[[Path], AbstractContextManager[Engine]], sizes: list[int], seconds: float
 ) -> Figures:
     vectors = clustered_vectors(max(sizes))
@@ -140,7 +140,10 @@ def measure(*, quick: bool) -> Section:
     asked = os.environ.get("MILVANE_BENCHMARK_ROWS", "2000" if quick else "20000,100000")
     sizes = [int(each) for each in asked.split(",")]
     seconds = 1 if quick else 3
-    found = {LITE: _here(bare_lite, sizes, seconds), OURS: _here(milvane, sizes, seconds)}
+    found = {
+        LITE: fill_and_search(bare_lite, sizes, seconds),
+        OURS: fill_and_search(milvane, sizes, seconds),
+    }
     measured = {name: measure_bar(name, sizes, seconds) for name in BARS}
     missing = [each for each in measured.values() if isinstance(each, str)]
     found |= {name: each for name, each in measured.items() if isinstance(each, Figures)}

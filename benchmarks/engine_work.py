@@ -218,11 +218,12 @@ def recall(store: MilvusStore | ChromaStore, queries: Vectors, vectors: Vectors)
     return found / (TOP * len(queries))
 
 
-def wait_until_idle(engine: Engine) -> float:
+def wait_until_idle(engine: Engine, size: int) -> float:
     """Wait until the engine does nothing by itself any more; return the seconds it took."""
+    longest_s = LONGEST_WAIT_S * max(1.0, size / 100_000)
     begun = time.perf_counter()
     pid, quiet = engine.pid(), 0
-    while quiet < 3 and time.perf_counter() - begun < LONGEST_WAIT_S:
+    while quiet < 3 and time.perf_counter() - begun < longest_s:
         before = processor_s(pid)
         time.sleep(1)
         quiet = quiet + 1 if processor_s(pid) - before < 0.05 else 0
@@ -327,7 +328,7 @@ def measure_engine(
         figures.insert_per_s[size] = (size - start) / sum(batches)
         figures.slowest_batch_s[size] = max(batches)
         store.flush()
-        figures.idle_after_s[size] = wait_until_idle(engine)
+        figures.idle_after_s[size] = wait_until_idle(engine, size)
         figures.recall[size] = recall(store, queries, vectors[:size])
         figures.search_ms[size] = quantiles_ms(searches_s(store, queries, seconds))
         figures.filtered_ms[size] = quantiles_ms(searches_s(store, queries, seconds, filtered=True))
