@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from milvane.apis.health import Readiness
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import COOKIE, CSRF_HEADER, PREFIX
 from milvane.apis.management.ports import EffectiveSetting, Insight
-from milvane.apis.management.throttling import FREE_FAILURES
+from milvane.apis.management.throttling import FREE_FAILURES, MAX_WAITING
 from milvane.apis.metrics import Measured
 from milvane.apis.settings import ApisSettings
 from milvane.control_plane import operators
@@ -184,6 +185,18 @@ async def test_guessing_gets_slow(bench: Bench) -> None:
     other = await bench.call("POST", "/session", json={"name": "bob", "password": "x"})
     assert other.status_code == 401
     bench.clock.advance(60)
+    await bench.sign_in()
+
+
+async def test_strangers_do_not_keep_every_core_at_passwords(bench: Bench) -> None:
+    """One is looked at after the other, a few wait, the rest are told to come again."""
+    tries = [
+        bench.call("POST", "/session", json={"name": f"guess-{number}", "password": "x"})
+        for number in range(30)
+    ]
+    statuses = [reply.status_code for reply in await asyncio.gather(*tries)]
+    assert set(statuses) == {401, 429}
+    assert statuses.count(401) <= MAX_WAITING + 1
     await bench.sign_in()
 
 

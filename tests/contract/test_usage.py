@@ -216,3 +216,17 @@ async def test_old_entries_are_forgotten_finest_first(
         lambda connection: connection.execute(select(USAGE_SEGMENTS.c.name)).scalars().all()
     )
     assert names == [], "names of files that are gone are forgotten as well"
+
+
+async def test_name_that_does_not_fit_keeps_nothing_out(
+    database: Database, tmp_path: Path, clock: FakeClock, call: Counter
+) -> None:
+    """Clients name models of remote providers as they like; two names may be cut to one."""
+    begin = clock.now
+    async with recorder_of(database, tmp_path / "usage", clock) as recorder:
+        for model in ("m" * 1000, "m" * 1001, "a\0b"):
+            recorder.record(call(1, model=model))
+    reports = UsageReports(database, SETTINGS, clock=clock)
+    query = UsageQuery(begin, begin + timedelta(seconds=10), 10, group_by=Grouping.MODEL)
+    _, curves = await reports.curves(query)
+    assert {curve.group: curve.total.tokens for curve in curves} == {"m" * 256: 2, "ab": 1}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, String, Table, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -40,6 +41,7 @@ def add_segment(
     if found is not None:
         return False
     connection.execute(insert(USAGE_SEGMENTS).values(name=name, folded_at=now))
+    records = [replace(record, key=_fitting(record.key)) for record in records]
     key_ids = _number_keys(connection, {record.key for record in records})
     _insert_calls(connection, records, key_ids)
     _add_sums(connection, fold(records), key_ids)
@@ -97,6 +99,21 @@ def _number_keys(connection: Connection, keys: Iterable[UsageKey]) -> Mapping[Us
 
 
 _KEY_COLUMNS = ("model", "provider", "instance", "operation", "tenant", "caller")
+
+
+def _fitting(key: UsageKey) -> UsageKey:
+    """
+    Cut names to what the columns hold.
+
+    Whoever binds a remote provider's model names it as they like. A name that the database refuses
+    would keep its file, and all that come after it, out of the ledger for ever.
+    """
+    fitted = {}
+    for name in _KEY_COLUMNS:
+        if name != "operation":
+            length = cast("String", USAGE_KEYS.c[name].type).length
+            fitted[name] = getattr(key, name).replace("\0", "")[:length]
+    return replace(key, **fitted)
 
 
 def _key_values(key: UsageKey) -> tuple[str, ...]:

@@ -66,7 +66,9 @@ class Doorkeeper:
 
     async def _admit_session(self, connection: HTTPConnection) -> Manager:
         cookie = connection.cookies.get(COOKIE, "")
-        session = await self._plane.read(partial(find_session, token=cookie, now=self._clock()))
+        session = None
+        if cookie:
+            session = await self._plane.read(partial(find_session, token=cookie, now=self._clock()))
         if session is None:
             raise Unauthenticated("sign in, or send a key that may manage")
         # A page of somebody else's makes the browser send the cookie, but cannot read the token.

@@ -10,7 +10,7 @@ from milvane.apis.management.throttling import SignInThrottle
 from milvane.apis.management.wire import PasswordBody, SessionAnswer, SignInBody
 from milvane.control_plane.operators import Operators
 from milvane.control_plane.operators import sign_out as sign_out_of
-from milvane.domain.errors import NotFound, Unauthenticated
+from milvane.domain.errors import NotFound
 
 
 def sessions_router(management: Management) -> APIRouter:
@@ -22,15 +22,10 @@ def sessions_router(management: Management) -> APIRouter:
     @router.post("", status_code=201)
     async def sign_in(body: SignInBody, request: Request, response: Response) -> SessionAnswer:
         """Begin a session; the browser is given it as a cookie that scripts cannot read."""
-        throttle.check(body.name)
-        try:
+        async with throttle.one_try(body.name):
             session, token = await operators.sign_in(
                 body.name, body.password, lasts_s=management.session_s
             )
-        except Unauthenticated:
-            throttle.note_failure(body.name)
-            raise
-        throttle.forget(body.name)
         response.set_cookie(
             COOKIE,
             token,
