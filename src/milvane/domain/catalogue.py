@@ -400,15 +400,6 @@ def weights_of(model: Model) -> Weights | None:
     return None if name is None else WEIGHTS[name]
 
 
-def pull_name_of(model: Model) -> str:
-    """
-    Name what to pull for a model that no weights serve yet.
-
-    Weights are published for most of these models; `qwen3-vl-embedding` stands in for the others.
-    """
-    return "qwen3-vl-embedding" if model.platform is Platform.MODEL_STUDIO else model.name
-
-
 def find_model(name: str) -> Model:
     """
     Find a model by its exact name.

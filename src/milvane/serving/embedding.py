@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model, pull_name_of
+from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model
 from milvane.domain.errors import (
     DeadlineExceeded,
     DimensionNotOffered,
@@ -252,8 +252,8 @@ class EmbeddingService:
         weights = self._served_by.get(model.name)
         if weights is None:
             raise ModelNotServed(
-                f"{model.name} is in the catalogue, but nothing here serves it yet: run "
-                f"`milvane models pull {pull_name_of(model)}` and start the server again"
+                f"{model.name} is in the catalogue, but nothing here serves it: this version runs "
+                "weights for texts alone"
             )
         return weights
 

@@ -118,7 +118,7 @@ async def test_terms_have_their_text_only_where_asked_for(client: httpx.AsyncCli
             {"input": [{"image": "https://a/b.png"}]},
             503,
             "ModelUnavailable",
-            "milvane models pull ops-m2-encoder",
+            "this version runs weights for texts alone",
         ),
         (f"{WORKSPACE}/nothing/x", {}, 404, "InvalidParameter", "nothing is served"),
     ],

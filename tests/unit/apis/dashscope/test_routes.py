@@ -205,7 +205,7 @@ async def test_cut_and_ignored_parameters_are_reported_with_the_usage(
             contents_body([{"image": "https://a/b.png"}]),
             503,
             "ModelUnavailable",
-            "milvane models pull qwen3-vl-embedding",
+            "this version runs weights for texts alone",
         ),
     ],
 )
