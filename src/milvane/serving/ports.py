@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.callers import ANYONE
-from milvane.domain.models import Lane, Purpose
+from milvane.domain.contents import ContentTokens, MediaFacts, MediaPart, SeenPart
+from milvane.domain.models import Lane, Modality, Purpose
+from milvane.domain.pictures import Seen, Viewing
 from milvane.domain.providers import ProviderFunction
 from milvane.domain.vectors import SparseVector
 
@@ -149,6 +152,158 @@ class TermWeigher(Protocol):
 
     def token_texts(self, indexes: NDArray[np.uint32]) -> list[str]:
         """Say the terms of a vector in the tokenizer's spelling, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller may ask for beside the contents themselves, where the model lets them."""
+
+    purpose: Purpose = Purpose.DOCUMENT
+    instruction: str | None = None
+    fps: float | None = None
+    """Frames per second of a video that are looked at; the model's own if none."""
+    max_frames: int | None = None
+    """Of a video; the model's own if none."""
+    max_picture_tokens: int | None = None
+    """How closely each image is looked at; as the model does if none."""
+
+
+class ContentEngine(Protocol):
+    """
+    One set of weights that takes images too, loaded and running.
+
+    Work goes in two steps: `tokenize` says what contents cost from sizes alone, nothing being
+    decoded; `embed` takes one content whose pixels are there. Contents of many callers meet in its
+    queue, so that decoding the next ones goes on while the network runs.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two engines only if they give the same vectors, up to rounding."""
+
+    @property
+    def space(self) -> str:
+        """Equal for two engines whose vectors may be compared, whatever precision they run in."""
+
+    @property
+    def width(self) -> int:
+        """Components that a vector really has; other dimensions as for `TextEngine`."""
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it takes."""
+
+    def view(self, wishes: Wishes) -> Viewing:
+        """Say how it wants to see images and videos; pure."""
+
+    def takes_instruction(self, purpose: Purpose) -> bool:
+        """Say whether an instruction changes the vectors of contents of this purpose."""
+
+    async def tokenize(
+        self, contents: Sequence[Sequence[SeenPart]], wishes: Wishes
+    ) -> list[TokenizedContent]:
+        """
+        Prepare contents for the network, but for their pixels.
+
+        Args:
+            contents: The parts of each; several parts are fused into one vector.
+
+            wishes: What the caller asks for beside them.
+
+        Returns:
+            For each content, in order, what `embed` takes; never cut.
+        """
+
+    async def embed(
+        self,
+        content: TokenizedContent,
+        seen: Sequence[Seen],
+        *,
+        dimension: int,
+        lane: Lane,
+        tenant: str = ANYONE.tenant,
+        time_left_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        """
+        Embed one content.
+
+        Args:
+            content: As `tokenize` made it.
+
+            seen: The pixels of its images and videos, in the order of its parts.
+
+            dimension: Width of the result; any from 1 up.
+
+            lane: Who waits.
+
+            tenant: Whose work it is; those of one lane share it evenly.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
+
+        Returns:
+            Shape ``(dimension,)``, of length 1.
+
+        Raises:
+            Overloaded: If the queue is full; nothing was computed.
+            DeadlineExceeded: If the time is over first, or is certain to be.
+        """
+
+
+class TokenizedContent(Protocol):
+    """A content as its engine takes it; what else is in it only the engine knows."""
+
+    @property
+    def tokens(self) -> ContentTokens:
+        """What it counts as in usage."""
+
+    @property
+    def key(self) -> bytes:
+        """Equal for two contents of one engine only if their vectors are equal."""
+
+
+class FetchedMedia(Protocol):
+    """An image or a video whose bytes are here, kept at least until it is closed."""
+
+    @property
+    def facts(self) -> MediaFacts:
+        """What it is."""
+
+    def close(self) -> None:
+        """Let go of the bytes; may be called twice."""
+
+
+class MediaReader(Protocol):
+    """Gets images and videos from where callers point, within rules that keep the service safe."""
+
+    async def fetch(
+        self, part: MediaPart, *, max_bytes: int | None = None, time_left_s: float | None = None
+    ) -> FetchedMedia:
+        """
+        Get the bytes of an image or a video, and look what it is; nothing is decoded yet.
+
+        Args:
+            part: Where it is, and what it should be.
+
+            max_bytes: That the model takes; what the operator allows holds as well.
+
+            time_left_s: Until the caller's deadline; what the operator allows holds as well.
+
+        Raises:
+            MediaRejected: If it may not or cannot be had, is no image or video of a known format,
+                or is not what the part says. The message does not tell what answered.
+            Overloaded: If too many are being fetched.
+        """
+
+    async def see(
+        self, media: FetchedMedia, viewing: Viewing, *, time_left_s: float | None = None
+    ) -> Seen:
+        """
+        Decode an image or a video in the size and at the times that a network wants.
+
+        Raises:
+            MediaRejected: If it is damaged, or takes more memory or time than allowed.
+            Overloaded: If too many are being decoded.
+        """
 
 
 class RemoteProviders(Protocol):
