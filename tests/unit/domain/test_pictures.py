@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from milvane.domain.pictures import Filter, Fit, Sampling, Sizing, fit_to_grid
 
 GRID = Sizing(Fit.GRID, Filter.BICUBIC, step=32, min_pixels=65_536, max_pixels=1_048_576)
