@@ -12,6 +12,7 @@ from milvane.control_plane.operators import ADMIN, Operators
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import MODELS, WeightsName
 from milvane.domain.models import ModelName
+from milvane.metering.alerts.shelf import seal_addresses
 from milvane.metering.alerts.watcher import AlertWatcher
 from milvane.metering.recorder import UsageRecorder
 from milvane.metering.reports import UsageReports
@@ -67,6 +68,7 @@ async def open_governance(
     instances = {each.name: each.uri or "" for each in settings.instances}
     await plane.prepare(list(MODELS), instances)
     await _welcome(plane, settings)
+    await database.write(seal_addresses)
     reports = UsageReports(database, settings.metering, clock=utc_now)
     await stack.enter_async_context(
         AlertWatcher(

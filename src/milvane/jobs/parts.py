@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from milvane.domain.errors import UpstreamUnavailable
 from milvane.domain.jobs import JobId
 from milvane.jobs.leasing import Lease
-from milvane.storage.files import sync
+from milvane.storage.syncing import sync
 
 _COPY_BYTES = 1024 * 1024
 _OUTPUT, _ERRORS = "output", "errors"

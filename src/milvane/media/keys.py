@@ -8,10 +8,8 @@ has no secret either: each is derived from the key's id and one secret beside th
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,12 +17,11 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
-from milvane.domain.errors import Conflict, InvalidInput, NotFound
-from milvane.storage.files import sync
+from milvane.domain.errors import InvalidInput, NotFound
 from milvane.storage.media_tables import MEDIA_KEYS
+from milvane.storage.secret_files import open_secret
 
 SECRET_FILE = "secret.key"  # noqa: S105 - a name
-_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +49,14 @@ class Keyring:
         Raises:
             Conflict: If the file is not one of ours.
         """
-        path = folder / SECRET_FILE
-        if not path.exists():
-            _make_secret(path)
-        try:
-            root = bytes.fromhex(path.read_text().strip())
-        except ValueError:
-            root = b""
-        if len(root) != _SECRET_BYTES:
-            raise Conflict(
-                f"{path} does not hold the media store's secret: restore it from a backup, or "
-                "remove it, after which all access keys must be made anew"
-            )
-        return cls(root)
+        loss = "restore it from a backup, or remove it, after which all access keys are made anew"
+        return cls(open_secret(folder / SECRET_FILE, loss=loss))
 
     def secret_of(self, access_key_id: str) -> str:
         """Derive the secret of an access key: 40 characters, of 240 bits."""
         told = f"milvane media access key {access_key_id}".encode()
         digest = hmac.new(self._root, told, hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest[:30]).decode()
-
-
-def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{SECRET_FILE}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(_SECRET_BYTES) + "\n")
-        sync(draft)
-        with contextlib.suppress(FileExistsError):  # another process was first, and its one counts
-            os.link(draft, path)
-        sync(path.parent)
-    finally:
-        draft.unlink()
 
 
 def create_key(

@@ -42,7 +42,8 @@ from milvane.media.records import (
 )
 from milvane.media.settings import MediaSettings
 from milvane.storage.database import Database
-from milvane.storage.files import sync, utc_now
+from milvane.storage.files import utc_now
+from milvane.storage.syncing import sync
 
 logger = logging.getLogger(__name__)
 

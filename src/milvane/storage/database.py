@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from milvane.domain.errors import InvalidInput, UpstreamUnavailable
 from milvane.storage.migrating import migrate
+from milvane.storage.sealing import KEY_FILE, OPTION, Sealer
 from milvane.storage.settings import StorageSettings
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Database:
         self._url = choose_url(settings, data_dir)
         self._settings = settings
         self._data_dir = data_dir
+        self._sealer = Sealer(settings.secrets_file or data_dir / KEY_FILE)
         self._engine: Engine | None = None
         self._executor: ThreadPoolExecutor | None = None
 
@@ -108,7 +110,9 @@ class Database:
             raise UpstreamUnavailable("the database is not open: the server is starting or ending")
         try:
             with self._engine.connect() as connection:
-                connection = connection.execution_options(milvane_read_only=read_only)
+                connection = connection.execution_options(
+                    **{"milvane_read_only": read_only, OPTION: self._sealer}
+                )
                 with connection.begin():
                     return work(connection)
         except DataError as error:  # such as a NUL, which PostgreSQL has no room for

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -52,6 +51,7 @@ from milvane.storage.file_records import (
     record,
 )
 from milvane.storage.settings import StorageSettings
+from milvane.storage.syncing import sync
 from milvane.storage.tables import FILES, UPLOAD_GRANTS
 
 LOG = logging.getLogger(__name__)
@@ -412,15 +412,6 @@ class Incoming:
         if self._file is not None:
             self._file.close()
         self._draft.path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Have a file's content, or a folder's entries, written to the disk itself."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _disk_failure(error: OSError) -> UpstreamUnavailable:

@@ -22,6 +22,11 @@ class StorageSettings(Section):
         description="Folder of uploaded and produced files, shared by all servers on one database; "
         "`files` in the data directory if not given.",
     )
+    secrets_file: Path | None = Field(
+        default=None,
+        description="Key that seals secrets in the database, made when it is first needed and "
+        "shared by all servers on one database; `secrets.key` in the data directory if not given.",
+    )
     busy_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds to wait for another writer of the database."
     )

@@ -20,8 +20,11 @@ from milvane.metering.alerts.rules import Channel, Condition, Rule, Severity
 from milvane.metering.alerts.states import AlertState, Standing
 from milvane.metering.alerts.wording import check_template
 from milvane.storage.alert_tables import ALERT_CHANNELS, ALERT_RULES, ALERT_STANDINGS
+from milvane.storage.sealing import is_sealed, seal, unseal
 
 MAX_RULES = 1000
+UNREADABLE = "unreadable"
+"""Kind of a channel whose address nobody can open any more."""
 _CONDITION = TypeAdapter(Condition)
 
 
@@ -260,7 +263,8 @@ def create_channel(change: AuditedChange, name: str, url: str) -> Channel:
     name = _check_name(name)
     check_address(url)
     channel_id = f"channel-{secrets.token_hex(6)}"
-    row = {"channel_id": channel_id, "name": name, "url": url, "created_at": change.now}
+    sealed = seal(change.connection, url)
+    row = {"channel_id": channel_id, "name": name, "url": sealed, "created_at": change.now}
     try:
         with change.connection.begin_nested():
             change.connection.execute(insert(ALERT_CHANNELS).values(row))
@@ -283,7 +287,7 @@ def change_channel(change: AuditedChange, name: str, *, to_name: str, url: str |
     values = {"name": _check_name(to_name)}
     if url is not None:
         check_address(url)
-        values["url"] = url
+        values["url"] = seal(change.connection, url)
     mine = ALERT_CHANNELS.c.channel_id == channel.channel_id
     try:
         with change.connection.begin_nested():
@@ -315,7 +319,17 @@ def delete_channel(change: AuditedChange, name: str) -> None:
 def list_channels(connection: Connection) -> list[Channel]:
     """List channels by name, without their addresses."""
     rows = connection.execute(select(ALERT_CHANNELS).order_by(ALERT_CHANNELS.c.name))
-    return [Channel(row.channel_id, row.name, kind_of(row.url), row.created_at) for row in rows]
+    return [
+        Channel(row.channel_id, row.name, _kind_of_stored(connection, row.url), row.created_at)
+        for row in rows
+    ]
+
+
+def _kind_of_stored(connection: Connection, stored: str) -> str:
+    try:
+        return kind_of(unseal(connection, stored))
+    except Conflict:  # the key is lost: the channel can still be seen, changed and deleted
+        return UNREADABLE
 
 
 def find_channel(connection: Connection, name: str) -> Channel:
@@ -337,12 +351,23 @@ def read_address(connection: Connection, channel_id: str) -> str:
 
     Raises:
         NotFound: If the channel is gone.
+        Conflict: If it was sealed with a key that is lost.
     """
     mine = select(ALERT_CHANNELS.c.url).where(ALERT_CHANNELS.c.channel_id == channel_id)
     url = connection.execute(mine).scalar()
     if url is None:
         raise NotFound(f"there is no alert channel {channel_id!r}")
-    return str(url)
+    return unseal(connection, str(url))
+
+
+def seal_addresses(connection: Connection) -> int:
+    """Seal addresses that were stored as they are, by a version that did so; say how many."""
+    rows = connection.execute(select(ALERT_CHANNELS.c.channel_id, ALERT_CHANNELS.c.url)).all()
+    plain = [row for row in rows if not is_sealed(row.url)]
+    for row in plain:
+        mine = update(ALERT_CHANNELS).where(ALERT_CHANNELS.c.channel_id == row.channel_id)
+        connection.execute(mine.values(url=seal(connection, row.url)))
+    return len(plain)
 
 
 def _check_name(name: str) -> str:
