@@ -276,13 +276,20 @@ class MediaReader(Protocol):
     """Gets images and videos from where callers point, within rules that keep the service safe."""
 
     async def fetch(
-        self, part: MediaPart, *, max_bytes: int | None = None, time_left_s: float | None = None
+        self,
+        part: MediaPart,
+        *,
+        tenant: str = ANYONE.tenant,
+        max_bytes: int | None = None,
+        time_left_s: float | None = None,
     ) -> FetchedMedia:
         """
         Get the bytes of an image or a video, and look what it is; nothing is decoded yet.
 
         Args:
             part: Where it is, and what it should be.
+
+            tenant: For whom: what an address held is remembered for each tenant apart.
 
             max_bytes: That the model takes; what the operator allows holds as well.
 
@@ -299,6 +306,10 @@ class MediaReader(Protocol):
     ) -> Seen:
         """
         Decode an image or a video in the size and at the times that a network wants.
+
+        Returns:
+            Of a video, exactly the frames that `Sampling.choose` names for its facts: where it has
+            fewer than it says, the last one stands for those that are missing.
 
         Raises:
             MediaRejected: If it is damaged, or takes more memory or time than allowed.
