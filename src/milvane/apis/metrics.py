@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import Lane
-from milvane.inference.batcher import Counts
+from milvane.inference.passes import Counts
 from milvane.measures import Distribution, Operation, Operations
 from milvane.serving.caching.cache import CacheCounts, VectorCache
 from milvane.serving.caching.disk import DiskCounts

@@ -22,12 +22,13 @@ from milvane.domain.errors import Conflict
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
-from milvane.inference.batcher import Batcher, Counts, QueueLimits
+from milvane.inference.batcher import Batcher
 from milvane.inference.batching import round_up
 from milvane.inference.calibration import Calibration, check_golden, read_calibration
 from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.isolation import IsolatedRuntime
+from milvane.inference.passes import Counts, QueueLimits
 from milvane.inference.remote.runtime import RemoteRuntime
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.runtimes.opening import open_runtime

@@ -15,7 +15,7 @@ from milvane.apis.metrics import Measured, is_success
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.models import Lane
-from milvane.inference.batcher import Counts
+from milvane.inference.passes import Counts
 from milvane.measures import Operation
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings

@@ -19,7 +19,8 @@ from milvane.domain.errors import (
     UpstreamUnavailable,
 )
 from milvane.domain.models import Lane
-from milvane.inference.batcher import Batcher, QueueLimits, is_out_of_memory
+from milvane.inference.batcher import Batcher
+from milvane.inference.passes import QueueLimits, is_out_of_memory
 from milvane.inference.runtimes.port import Unanswered
 
 Ids = NDArray[np.int32]
