@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from milvane.domain.models import Modality
+from milvane.domain.models import Modality, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +79,17 @@ class ContentTokens:
     def total(self) -> int:
         """All of them."""
         return self.text + self.image + self.video
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller may ask for beside the contents themselves, where the model lets them."""
+
+    purpose: Purpose = Purpose.DOCUMENT
+    instruction: str | None = None
+    fps: float | None = None
+    """Frames per second of a video that are looked at; the model's own if none."""
+    max_frames: int | None = None
+    """Of a video; the model's own if none."""
+    max_picture_tokens: int | None = None
+    """How closely each image is looked at; as the model does if none."""

@@ -97,6 +97,10 @@ class Sampling:
     max_frames: int
     multiple: int = 1
     """The number of frames is a multiple of this, as far as the video has so many."""
+    frame_min_pixels: int = 0
+    """Of each frame, on a grid, whatever that comes to for all together; 0 for no such bound."""
+    frame_max_pixels: int = 0
+    """Of each frame, on a grid, however few there are; 0 for no such bound."""
 
     def choose(self, frames: int, source_fps: float) -> tuple[int, ...]:
         """
@@ -122,13 +126,13 @@ class Sampling:
         sizing = self.sizing
         if sizing.fit is not Fit.GRID:
             return sizing.size_of(width, height)
-        return fit_to_grid(
-            width,
-            height,
-            step=sizing.step,
-            min_pixels=sizing.min_pixels // max(frames, 1),
-            max_pixels=sizing.max_pixels // max(frames, 1),
-        )
+        smallest = max(sizing.min_pixels // max(frames, 1), self.frame_min_pixels)
+        largest = sizing.max_pixels // max(frames, 1)
+        if self.frame_max_pixels:
+            largest = min(largest, self.frame_max_pixels)
+        # Room to round: as the published code of Qwen2-VL has it.
+        largest = max(largest, int(self.frame_min_pixels * 1.05))
+        return fit_to_grid(width, height, step=sizing.step, min_pixels=smallest, max_pixels=largest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from milvane.domain.callers import ANYONE
 from milvane.domain.contents import ContentTokens, MediaFacts, MediaPart, SeenPart
+from milvane.domain.contents import Wishes as Wishes
 from milvane.domain.models import Lane, Modality, Purpose
 from milvane.domain.pictures import Seen, Viewing
 from milvane.domain.providers import ProviderFunction
@@ -152,20 +152,6 @@ class TermWeigher(Protocol):
 
     def token_texts(self, indexes: NDArray[np.uint32]) -> list[str]:
         """Say the terms of a vector in the tokenizer's spelling, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a caller may ask for beside the contents themselves, where the model lets them."""
-
-    purpose: Purpose = Purpose.DOCUMENT
-    instruction: str | None = None
-    fps: float | None = None
-    """Frames per second of a video that are looked at; the model's own if none."""
-    max_frames: int | None = None
-    """Of a video; the model's own if none."""
-    max_picture_tokens: int | None = None
-    """How closely each image is looked at; as the model does if none."""
 
 
 class ContentEngine(Protocol):

@@ -69,3 +69,21 @@ def test_frames_share_the_pixels() -> None:
     wide, high = sampling.size_of(1920, 1080, 8)
     assert wide * high * 8 <= 1_048_576
     assert wide * high * 8 > 1_048_576 * 0.6
+
+
+def test_each_frame_of_a_video_has_bounds_of_its_own() -> None:
+    """A short video is not seen closer than a frame may be, a long one not less close."""
+    sizing = Sizing(fit=Fit.GRID, step=32, max_pixels=15_728_640)
+    sampling = Sampling(
+        sizing=sizing,
+        fps=1.0,
+        min_frames=4,
+        max_frames=64,
+        frame_min_pixels=131_072,
+        frame_max_pixels=786_432,
+    )
+    assert sampling.size_of(1920, 1080, 4) == (1152, 640)
+    assert sampling.size_of(1920, 1080, 64) == (640, 352)
+    wide, high = sampling.size_of(1920, 1080, 1000)
+    assert 131_072 <= wide * high <= 1.05 * 131_072 + 32 * (wide + high)
+    assert sampling.size_of(64, 48, 4) == (448, 320)
