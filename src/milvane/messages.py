@@ -36,6 +36,18 @@ def _load_package() -> None:
     sys.modules[_NAME] = package
 
 
+def leave_client_out() -> None:
+    """
+    Let this process import pymilvus's messages by their own name without the client around them.
+
+    For a process that runs code of others which imports nothing else of pymilvus.
+    """
+    if "pymilvus" not in sys.modules:
+        package = ModuleType("pymilvus")
+        package.__path__ = [str(Path(sys.modules[_NAME].__path__[0]).parent)]
+        sys.modules["pymilvus"] = package
+
+
 if TYPE_CHECKING:
     from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 else:
@@ -45,4 +57,4 @@ else:
     schema_pb2 = importlib.import_module(f"{_NAME}.schema_pb2")
     milvus_pb2 = importlib.import_module(f"{_NAME}.milvus_pb2")
 
-__all__ = ["common_pb2", "milvus_pb2", "schema_pb2"]
+__all__ = ["common_pb2", "leave_client_out", "milvus_pb2", "schema_pb2"]

@@ -13,7 +13,12 @@ from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, CL100K
 from milvane.domain.errors import Conflict, NotFound
-from milvane.inference.token_ids import SPECIAL_TOKENS, TokenTexts, read_token_texts
+from milvane.inference.token_ids import (
+    SPECIAL_TOKENS,
+    LateTokenTexts,
+    TokenTexts,
+    read_token_texts,
+)
 from milvane.inference.weights import find, folder_of
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
@@ -107,3 +112,11 @@ def test_changed_vocabulary_is_refused(tmp_path: Path) -> None:
     (folder / CL100K.files[0].name).write_bytes(b"IQ== 0\n")
     with pytest.raises(Conflict, match="models pull cl100k"):
         read_token_texts(tmp_path)
+
+
+def test_vocabulary_is_read_when_it_is_first_used(vocabulary: TokenTexts) -> None:
+    """A server that was sent no token ids has not read it; then it writes out the same."""
+    late = LateTokenTexts(default_weights_dir())
+    assert "_texts" not in vars(late)
+    assert late.join([15339, 1917]) == vocabulary.join([15339, 1917]) == "hello world"
+    assert "_texts" in vars(late)

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from certificates import Authority
-from milvane.bootstrap.server import SERVER_LOCK_NAME
+from milvane.bootstrap.starting import SERVER_LOCK_NAME
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, weights_of
 from milvane.inference.weights import folder_of
 from milvane.testing.servers import MilvaneProcess

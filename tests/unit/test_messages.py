@@ -23,3 +23,16 @@ def test_loading_them_loads_no_client() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_messages_come_without_the_client_for_code_of_others() -> None:
+    """What imports pymilvus's messages by their own name gets them, and no client with them."""
+    script = (
+        "import sys\n"
+        "from milvane.messages import leave_client_out, milvus_pb2\n"
+        "leave_client_out()\n"
+        "from pymilvus.grpc_gen import milvus_pb2 as theirs\n"
+        "print(theirs.InsertRequest is milvus_pb2.InsertRequest, 'pandas' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True False"

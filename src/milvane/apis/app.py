@@ -17,7 +17,7 @@ from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
 from milvane.apis.explorer import explorer_router
-from milvane.apis.health import Readiness, health_router
+from milvane.apis.health import health_router
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import ManagementDoor
 from milvane.apis.management.routes import management_router
@@ -29,6 +29,7 @@ from milvane.apis.ports import TokenTexts
 from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
 from milvane.domain.errors import InvalidInput, ModelNotServed, ServiceError
+from milvane.domain.readiness import Readiness
 from milvane.media.desk import MediaDesk
 from milvane.serving.access import EVERYONE, Authenticator
 from milvane.serving.embedding import EmbeddingService

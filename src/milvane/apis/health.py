@@ -1,24 +1,12 @@
 """Whether the server lives, and whether a raw-text search would succeed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What the whole server says of itself."""
-
-    reasons: tuple[str, ...] = ()
-    """Why a request would fail now, a sentence each, safe to show; none when it would succeed."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Nothing stands in the way of a request."""
-        return not self.reasons
+from milvane.domain.readiness import Readiness
 
 
 class Liveness(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -14,19 +13,9 @@ from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.port_sharing import SharedPort
 from milvane.gateway.rest_v2.app import RestApp, create_rest_app
 from milvane.gateway.server import GatewayServer, MilvusHandler
-from milvane.gateway.tls import TlsIdentity, find_flaws
+from milvane.gateway.tls import TlsIdentity
 from milvane.instances.selection import InstanceSettings
 from milvane.settings import Settings
-
-logger = logging.getLogger(__name__)
-
-
-def check_tls(settings: Settings) -> None:
-    """Fail early if the certificate cannot be used, and tell what else is amiss."""
-    if settings.tls.is_on:
-        TlsIdentity(settings.tls, [])
-        for flaw in find_flaws(settings.tls):
-            logger.warning("%s", flaw)
 
 
 def http_port(

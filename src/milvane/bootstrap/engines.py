@@ -12,7 +12,7 @@ from milvane.domain.errors import NotFound
 from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import Engine, open_engine
 from milvane.inference.installed import find_set
-from milvane.inference.token_ids import TokenTexts, read_token_texts
+from milvane.inference.token_ids import LateTokenTexts
 from milvane.inference.vocabulary import read_lexicon
 from milvane.providers.service import ProviderService
 from milvane.serving.caching.cache import VectorCache
@@ -37,10 +37,10 @@ class Engines:
             self.terms[name] = engine
 
 
-def token_texts(settings: Settings) -> TokenTexts | None:
-    """Read what token ids mean that clients send; nothing if those files are not here."""
+def token_texts(settings: Settings) -> LateTokenTexts | None:
+    """Look up what token ids mean that clients send; nothing if those files are not here."""
     try:
-        return read_token_texts(weights_dir(settings))
+        return LateTokenTexts(weights_dir(settings))
     except NotFound:  # said to whoever sends token ids
         return None
 

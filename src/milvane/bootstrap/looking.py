@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from milvane.apis.health import Readiness
 from milvane.apis.management.ports import EffectiveSetting, Insight, Inspector
 from milvane.apis.metrics import Measured
+from milvane.domain.readiness import Readiness
 from milvane.jobs.desk import JobDesk
 from milvane.jobs.overseeing import JobOverseer
 from milvane.jobs.runner import Workshop

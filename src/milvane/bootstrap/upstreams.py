@@ -1,35 +1,17 @@
-"""The Milvus endpoints behind the ports, and how the whole stands."""
+"""The Milvus endpoints behind the ports."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 
-from milvane.apis.health import Readiness
+from milvane.bootstrap.condition import Condition
 from milvane.gateway.calls import SERVICE
 from milvane.instances.lite.supervisor import LiteInstance, LiteState
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.upstream import Upstream, UpstreamStatus
 from milvane.settings import Settings
-
-Reason = Callable[[], str | None]
-"""Says why a request would fail now; none if it would not."""
-
-
-@dataclass(slots=True)
-class Condition:
-    """What the readiness probe answers from: the state of the start, then of each part."""
-
-    starting: bool = True
-    reasons: list[Reason] = field(default_factory=list)
-
-    def readiness(self) -> Readiness:
-        """Say how things stand now."""
-        if self.starting:
-            return Readiness(("the server is starting",))
-        return Readiness(tuple(said for reason in self.reasons if (said := reason())))
 
 
 @asynccontextmanager

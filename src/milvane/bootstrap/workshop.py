@@ -6,7 +6,7 @@ from milvane.apis.background import Background
 from milvane.apis.dashscope.tasks_lines import TextLines
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.domain.jobs import JobKind
-from milvane.inference.token_ids import TokenTexts
+from milvane.inference.token_ids import LateTokenTexts
 from milvane.jobs.cabinet import Cabinet
 from milvane.jobs.desk import JobDesk
 from milvane.jobs.parts import Parts
@@ -22,7 +22,7 @@ async def open_workshop(
     database: Database,
     embedding: EmbeddingService,
     settings: Settings,
-    vocabulary: TokenTexts | None,
+    vocabulary: LateTokenTexts | None,
 ) -> Workshop:
     """Open what files and jobs are kept in."""
     folder = settings.storage.files_dir or settings.server.data_dir / "files"

@@ -11,7 +11,7 @@ from contextlib import suppress
 import typer
 
 from milvane import logs
-from milvane.bootstrap.server import Running, running_server
+from milvane.bootstrap.starting import Running, running_server
 from milvane.cli.models import pull_default_weights
 from milvane.settings import Settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binascii import Error as NotBase64
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from pybase64 import b64decode
@@ -66,6 +67,34 @@ def read_token_texts(weights_dir: Path, package: Packaged = CL100K) -> TokenText
         return TokenTexts(parse_ranks(path.read_bytes()), SPECIAL_TOKENS)
     except (OSError, ValueError) as error:
         raise Conflict(f"{path} is not a vocabulary that can be read: {error}") from error
+
+
+class LateTokenTexts:
+    """A vocabulary that was found, and is read when it is first used: few servers ever use it."""
+
+    def __init__(self, weights_dir: Path, package: Packaged = CL100K) -> None:
+        """
+        Look the files up; they are as the catalogue says.
+
+        Raises:
+            NotFound, Conflict: As `read_token_texts` does.
+        """
+        find(package, weights_dir)
+        self._place = (weights_dir, package)
+
+    def join(self, token_ids: Iterable[int]) -> str:
+        """
+        Write a text out, as `TokenTexts.join`; the first call takes some tens of milliseconds.
+
+        Raises:
+            KeyError: If the vocabulary has no such id; its argument is the id.
+            Conflict: If the files have been damaged meanwhile.
+        """
+        return self._texts.join(token_ids)
+
+    @cached_property
+    def _texts(self) -> TokenTexts:
+        return read_token_texts(*self._place)
 
 
 def parse_ranks(content: bytes) -> list[bytes]:

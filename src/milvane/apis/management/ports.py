@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from milvane.apis.health import Readiness
 from milvane.apis.metrics import Measured
 from milvane.domain.collections import CollectionPage, TextHit, TextSearch
 from milvane.domain.jobs import Job, JobPage, JobState
+from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 
 
