@@ -133,6 +133,16 @@ def test_one_pass_runs_on_each_core(network: Network) -> None:
     assert OpenvinoNetwork(network, HEAD, threads=2, precision="f32").concurrency == 2
 
 
+def test_lone_inputs_take_all_cores_once_that_is_compiled(network: Network) -> None:
+    """A lone input is answered at once after the start, and by all cores a little later."""
+    runtime = OpenvinoNetwork(network, HEAD, threads=2, precision="f32")
+    ids, counts = draw_batch(5, [7], 8)
+    at_once = runtime.forward(ids, counts)
+    runtime.finish()
+    np.testing.assert_allclose(runtime.forward(ids, counts), at_once, atol=1e-5, rtol=0)
+    runtime.close()
+
+
 def test_bf16_is_given_or_refused(network: Network) -> None:
     """An explicit precision is never quietly replaced."""
     has_bf16 = OpenvinoNetwork(network, HEAD, threads=1, precision="auto").precision == "bf16"

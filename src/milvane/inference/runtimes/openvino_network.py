@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from milvane.domain.errors import Conflict, Internal
 from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.settings import Precision
+
+LOG = logging.getLogger(__name__)
 
 DEVICE = "CPU"
 _PRODUCTS: dict[str, dict[str, Any]] = {
@@ -38,7 +41,7 @@ class OpenvinoNetwork:
 
     def __init__(self, network: Network, head: Head, *, threads: int, precision: Precision) -> None:
         """
-        Build and compile the network, a tenth of a second.
+        Build and compile the network, some tenths of a second.
 
         Args:
             network: Used as it is; its files stay mapped while this is open.
@@ -70,9 +73,12 @@ class OpenvinoNetwork:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._compile(core, graph, streams=self.concurrency):
             self._idle.put(request)
-        is_narrow = self.concurrency > 1
-        self._wide = self._compile(core, graph, streams=1)[0] if is_narrow else None
+        self._wide: Any = None
         self._wide_is_taken = Lock()  # guards the one wide request
+        # Only the first questions after a start would miss it, and the start need not wait.
+        self._widening = Thread(target=self._widen, args=(core, graph), name="milvane-compile")
+        if self.concurrency > 1:
+            self._widening.start()
 
     def forward(
         self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
@@ -93,9 +99,21 @@ class OpenvinoNetwork:
 
     def close(self) -> None:
         """Let go of the compiled network."""
+        self.finish()
         self._idle = SimpleQueue()
         self._wide = None
         self._lent = []
+
+    def finish(self) -> None:
+        """Wait until a lone input is answered by all cores; at most some tenths of a second."""
+        if self.concurrency > 1:
+            self._widening.join()
+
+    def _widen(self, core: Any, graph: Any) -> None:
+        try:
+            self._wide = self._compile(core, graph, streams=1)[0]
+        except Internal:
+            LOG.warning("Queries run on one core each", exc_info=True)
 
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""
