@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusException
 
@@ -103,3 +105,71 @@ def test_closed_server_lets_in_who_is_known(tmp_path: Path) -> None:
             with pytest.raises(MilvusException):
                 MilvusClient(uri=server.grpc_uri, token=token, timeout=5).list_collections()
     assert "Milvus'" not in server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def managed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[MilvaneProcess, httpx.Client]]:
+    """A server with the embedded instance alone, and an operator of it."""
+    folder = tmp_path_factory.mktemp("managed")
+    with (
+        MilvaneProcess(folder / "data") as server,
+        httpx.Client(base_url=f"{server.http_url}/manage/v1", timeout=30) as client,
+    ):
+        password = (folder / "data" / "admin-password.txt").read_text().strip()
+        reply = client.post("/session", json={"name": "admin", "password": password})
+        client.headers["x-csrf-token"] = reply.json()["csrf_token"]
+        yield server, client
+
+
+def test_instance_that_is_added_serves_until_it_is_removed(
+    managed: tuple[MilvaneProcess, httpx.Client], bare_lite_uri: str
+) -> None:
+    """No restart: unmodified clients reach it at once, after a restart too, and then no more."""
+    server, operator = managed
+    body = {"name": "added", "uri": bare_lite_uri, "token": "root:s3cret"}
+    made = operator.post("/instances", json=body)
+    assert made.status_code == 201, made.text
+    assert (made.json()["is_served"], made.json()["has_token"]) == (True, True)
+    client = MilvusClient(uri=f"http://127.0.0.1:{made.json()['grpc_port']}")
+    assert use(client, "added_one") == 2
+    client.close()
+    page = operator.get("/instances/added/collections").json()
+    assert "added_one" in [each["name"] for each in page["collections"]]
+    assert "s3cret" not in operator.get("/instances").text + operator.get("/audit").text
+
+    server.terminate()
+    server.start()
+    operator.base_url = f"{server.http_url}/manage/v1"
+    ports = operator.get("/server").json()["instance_ports"]
+    client = MilvusClient(uri=f"http://127.0.0.1:{ports['added']}")
+    assert client.list_collections() == ["added_one"]
+    assert operator.delete("/instances/added").status_code == 204
+    while "added" in operator.get("/server").json()["instance_ports"]:
+        pass  # it is closed when running calls have ended
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ports["added"]), timeout=5)
+    client.close()
+    assert operator.delete("/instances/embedded").status_code == 409
+
+
+def test_added_instance_that_cannot_be_reached_holds_nothing_up(
+    managed: tuple[MilvaneProcess, httpx.Client],
+) -> None:
+    """It has a port and says what is wrong once it was called; the server stays ready."""
+    server, operator = managed
+    made = operator.post("/instances", json={"name": "gone", "uri": "http://127.0.0.1:9"}).json()
+    address = f"http://127.0.0.1:{made['grpc_port']}/v2/vectordb/collections/list"
+    assert "'gone' at 127.0.0.1:9 does not answer" in httpx.post(address, json={}).text
+    [gone] = [
+        each for each in operator.get("/instances").json()["instances"] if each["name"] == "gone"
+    ]
+    assert "does not answer" in gone["trouble"]
+    assert httpx.get(f"{server.http_url}/health/ready").status_code == 200
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        body = {"name": "crowded", "uri": "http://127.0.0.1:9", "grpc_port": taken}
+        crowded = operator.post("/instances", json=body).json()
+    assert (crowded["is_served"], crowded["grpc_port"]) == (False, None)
+    assert "cannot listen" in crowded["trouble"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from milvane.control_plane import commands, keys, operators
+from milvane.control_plane import additions, commands, keys, loading, operators
+from milvane.control_plane.additions import InstanceOrder, PortPlan
 from milvane.control_plane.commands import Change
 from milvane.control_plane.plane import ControlPlane
 from milvane.control_plane.settings import ControlSettings
@@ -24,12 +28,14 @@ from milvane.domain.errors import (
     Unauthenticated,
 )
 from milvane.storage.database import Database
+from milvane.storage.sealing import unseal
 from milvane.storage.settings import StorageSettings
 from offices import FakeClock
 
 HASHED = operators.hash_password("a long password")
 MODELS = ["text-embedding-v3", "text-embedding-v4"]
 SETTINGS = ControlSettings(poll_interval_s=1e6)
+PORTS = PortPlan(19530, {19532})
 
 
 class Usage:
@@ -347,3 +353,96 @@ async def test_session_ends(plane: ControlPlane, clock: FakeClock) -> None:
     assert not await is_good(token)
     with pytest.raises(InvalidInput, match="at least 10"):
         await known.set_password("ann", "short", actor="ann")
+
+
+def far(**more: Any) -> InstanceOrder:
+    """Order an instance elsewhere."""
+    order: dict[str, Any] = {"name": "far", "address": "http://host:19530", "token": "a:s3cret"}
+    return InstanceOrder(**order | more)
+
+
+async def add(plane: ControlPlane, order: InstanceOrder, ports: PortPlan = PORTS) -> int:
+    """Add an instance, as an operator does."""
+    work = partial(additions.add_instance, order=order, region="local", ports=ports)
+    return await plane.change("ann", work)
+
+
+async def test_added_instance_is_seen_by_every_server_with_its_secret_sealed(
+    plane: ControlPlane, database: Database
+) -> None:
+    """It may use every service at once; what it is shown can be opened by who has the key."""
+    waiting = asyncio.ensure_future(plane.wait_for_news(plane.snapshot.revision))
+    assert await add(plane, far(server_name="milvus")) == 19531
+    [added] = (await waiting).added
+    assert (added.address, added.server_name) == ("http://host:19530", "milvus")
+    assert "s3cret" not in added.sealed_token + repr(added)
+    assert await database.read(lambda c: unseal(c, added.sealed_token)) == "a:s3cret"
+    for model in MODELS:
+        plane.check_service(model, "far")
+    [entry, *_] = [
+        each for each in await plane.read(commands.list_audit) if each.action == "instance.add"
+    ]
+    assert entry.detail["grpc_port"] == 19531
+    assert "s3cret" not in str(entry)
+
+
+async def test_added_instance_gets_a_port_of_its_own(plane: ControlPlane) -> None:
+    """The lowest after the server's that nobody has, or the one asked for."""
+    assert await add(plane, far(name="one")) == 19531
+    assert await add(plane, far(name="two")) == 19533
+    assert await add(plane, far(name="three", grpc_port=19540)) == 19540
+    with pytest.raises(Conflict, match="port 19540 is another"):
+        await add(plane, far(name="four", grpc_port=19540))
+    with pytest.raises(Conflict, match="port 19532 is another"):
+        await add(plane, far(name="four", grpc_port=19532))
+    assert await add(plane, far(name="four"), PortPlan(0)) == 0
+    assert [each.name for each in plane.snapshot.added] == ["four", "one", "three", "two"]
+
+
+async def test_instance_that_cannot_be_bound_is_not_added(plane: ControlPlane) -> None:
+    """All or nothing."""
+    with pytest.raises(NotFound, match="nothing"):
+        await add(plane, far(services=["text-embedding-v4", "nothing"]))
+    assert plane.snapshot.added == []
+    await add(plane, far(services=["text-embedding-v4"]))
+    plane.check_service("text-embedding-v4", "far")
+    with pytest.raises(PermissionDenied):
+        plane.check_service("text-embedding-v3", "far")
+
+
+async def test_added_instance_goes_and_comes_back(plane: ControlPlane) -> None:
+    """One of the settings does not: it would come back by itself."""
+    await add(plane, far())
+    remove = partial(additions.remove_instance, in_settings=["default"])
+    await plane.change("ann", partial(remove, name="far"))
+    assert plane.snapshot.added == []
+    await add(plane, far())
+    with pytest.raises(Conflict, match="settings name the instance 'default'"):
+        await plane.change("ann", partial(remove, name="default"))
+
+
+async def test_settings_take_an_added_instance_over(plane: ControlPlane) -> None:
+    """What the file says of its name counts from the next start on; what it may use stays."""
+    await add(plane, far(services=["text-embedding-v4"]))
+    await plane.prepare(MODELS, {"default": "", "far": "http://elsewhere:19530"})
+    assert plane.snapshot.added == []
+    plane.check_service("text-embedding-v4", "far")
+    with pytest.raises(PermissionDenied):
+        plane.check_service("text-embedding-v3", "far")
+
+
+async def test_weights_are_unloaded_and_loaded_for_every_server(plane: ControlPlane) -> None:
+    """Twice is once; weights that serve no model are refused by name, with those that do."""
+
+    async def switch(weights: str, *, on: bool) -> None:
+        work = partial(loading.switch_weights, weights=weights, on=on, deployed={"small"})
+        await plane.change("ann", work)
+
+    for _ in range(2):
+        await switch("small", on=False)
+    assert plane.snapshot.unloaded == {"small"}
+    with pytest.raises(NotFound, match=r"'large'; there are: small"):
+        await switch("large", on=False)
+    await switch("small", on=True)
+    assert plane.snapshot.unloaded == frozenset()
+    assert (await actions(plane))[:2] == ["ann weights.load small", "ann weights.unload small"]

@@ -15,7 +15,7 @@ from milvane.cli.main import app
 from milvane.control_plane import commands
 from milvane.control_plane.commands import Change
 from milvane.control_plane.operators import is_password
-from milvane.domain.errors import InvalidInput, NotFound
+from milvane.domain.errors import Conflict, InvalidInput, NotFound
 from milvane.domain.usage import Operation, Outcome, UsageKey, UsageRecord
 from milvane.metering.recorder import UsageRecorder
 from milvane.metering.settings import MeteringSettings
@@ -86,6 +86,37 @@ def test_instances_are_bound_and_unbound(line: Line) -> None:
     assert service["instances"] == ["other"]
     line.run("instances", "remove", "other")
     assert [each["name"] for each in line.read("instances", "list")] == ["embedded"]
+    with pytest.raises(Conflict, match="the settings name the instance 'embedded'"):
+        line.run("instances", "remove", "embedded")
+
+
+def test_instance_is_added_with_a_token_that_nobody_is_shown(line: Line, tmp_path: Path) -> None:
+    """It gets the next free port, may use what is named, and a second of the name is refused."""
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("-----BEGIN CERTIFICATE-----")
+    options = ("--uri", "https://milvus.example.org:19530", "--bind", "text-embedding-v4")
+    files = ("--ca-file", str(certificate))
+    said = line.run(
+        "instances", "add", "far", *options, *files, MILVANE_INSTANCE_TOKEN="root:s3cret"
+    )
+    assert said == "far is served at port 19531.\n"
+    assert line.read("instances", "add", "bare", "--uri", "http://host:1", "--no-bind") == {
+        "name": "bare",
+        "grpc_port": 19532,
+    }
+    listed = {each["name"]: each for each in line.read("instances", "list")}
+    assert (listed["far"]["is_added"], listed["far"]["has_token"]) == (True, True)
+    assert (listed["bare"]["grpc_port"], listed["bare"]["has_token"]) == (19532, False)
+    used = {each["model"]: each["instances"] for each in line.read("services", "list")}
+    assert used == {"text-embedding-v3": [], "text-embedding-v4": ["far"]}
+    assert "s3cret" not in line.run("instances", "list") + line.run("audit", "--json")
+    assert "s3cret" not in (line.folder / "milvane.db").read_bytes().decode("latin-1")
+    with pytest.raises(Conflict, match="there is an instance 'far' already"):
+        line.run("instances", "add", "far", *options)
+    with pytest.raises(InvalidInput, match="uri: must look like"):
+        line.run("instances", "add", "bad", "--uri", "milvus:19530")
+    with pytest.raises(InvalidInput, match="said by token"):
+        line.run("instances", "add", "bad", "--uri", "http://root:s3cret@host:19530")
     for arguments in ([], ["embedded", "--all"]):
         with pytest.raises(InvalidInput, match="--all"):
             line.run("associations", "bind", "text-embedding-v4", *arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from milvane.apis.management.bundle import Management
 from milvane.control_plane.operators import ADMIN, Operators
@@ -37,18 +37,19 @@ class Governance:
     reports: UsageReports
     accounts: Accounts
     authenticator: Authenticator
-    ports: dict[str, int] = field(default_factory=dict)
-    """Of the instances, by name, once they are open."""
 
     def management(
-        self, settings: Settings, served_by: Mapping[ModelName, WeightsName]
+        self,
+        settings: Settings,
+        served_by: Mapping[ModelName, WeightsName],
+        ports: Mapping[str, int],
     ) -> Management:
-        """Say what the management API works with."""
+        """Say what the management API works with; `ports` is filled as instances open."""
         return Management(
             plane=self.plane,
             reports=self.reports,
             clock=utc_now,
-            served_instances=lambda: self.ports,
+            served_instances=lambda: ports,
             served_by=served_by,
             session_s=settings.control.session_s,
         )

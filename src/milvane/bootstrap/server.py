@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from milvane.apis.app import create_app
 from milvane.apis.metrics import Measured
 from milvane.bootstrap.condition import Condition
-from milvane.bootstrap.doors import http_port, milvus_port
+from milvane.bootstrap.doors import http_port
 from milvane.bootstrap.engines import Engines, behind_cache, token_texts, warm
 from milvane.bootstrap.governing import Governance, open_governance
+from milvane.bootstrap.instances import AddedInstances, Doors
 from milvane.bootstrap.looking import look_into
 from milvane.bootstrap.starting import Begun, Running
 from milvane.bootstrap.workshop import background, open_workshop
@@ -27,14 +28,13 @@ from milvane.console.pages import console_router
 from milvane.domain.catalogue import WeightsName, deploy
 from milvane.domain.models import ModelName
 from milvane.gateway.bindings import Bindings
-from milvane.gateway.dispatch import Dispatcher
-from milvane.gateway.inspecting import CollectionInspector
 from milvane.gateway.rpcs.services import Services
 from milvane.jobs.worker import JobWorker
 from milvane.media.desk import open_desk
 from milvane.providers.service import ProviderService
 from milvane.serving.caching.cache import VectorCache, open_cache
 from milvane.serving.embedding import EmbeddingService
+from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
 from milvane.settings import Settings, provider_environment
 from milvane.storage.database import Database
@@ -52,8 +52,14 @@ class _Server:
     engines: Engines
     measured: Measured
     condition: Condition
-    inspectors: dict[str, CollectionInspector] = field(default_factory=dict)
-    """By the instance's name, once it is open."""
+    doors: Doors
+    providers: RemoteProviders = field(default_factory=NoProviders)
+    """Those of the settings, once they are open."""
+    added: AddedInstances = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have instances that operators add served like those of the settings."""
+        self.added = AddedInstances(self.doors, self.governance.plane, lambda: _services(self))
 
 
 async def complete(begun: Begun) -> Running:
@@ -83,23 +89,13 @@ async def complete(begun: Begun) -> Running:
         server.engines.add(name, engine, lexicon)
         condition.reasons.append(engine.trouble)
     await warm(server.engines.texts.values())
-    ports = server.governance.ports
+    server.providers = behind_cache(providers, server.cache, settings)
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
-        services = _services(server, behind_cache(providers, server.cache, settings))
-        dispatcher = Dispatcher(
-            upstream,
-            services,
-            server.governance.authenticator,
-            server.measured.operations,
-            instance=instance.name,
-        )
-        door = await begun.doors.enter_async_context(milvus_port(dispatcher, instance, settings))
-        ports[instance.name] = door.port
-        server.inspectors[instance.name] = CollectionInspector(
-            upstream, services, instance=instance.name
-        )
+        door = server.doors.open(instance, upstream, _services(server))
+        await begun.doors.enter_async_context(door)
+    await begun.doors.enter_async_context(server.added)
     await begun.beneath.enter_async_context(worker)
-    return Running(grpc_ports=ports, http_port=http.port)
+    return Running(grpc_ports=server.doors.ports, http_port=http.port)
 
 
 async def _build(
@@ -126,7 +122,10 @@ async def _build(
         cache=cache,
         quota_shares=governance.plane.month_shares,
     )
-    return _Server(settings, served_by, governance, cache, embedding, engines, measured, condition)
+    doors = Doors(settings, governance.authenticator, measured.operations)
+    return _Server(
+        settings, served_by, governance, cache, embedding, engines, measured, condition, doors
+    )
 
 
 async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, JobWorker]:
@@ -147,13 +146,14 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
         vocabulary=vocabulary,
         measured=server.measured,
         management=replace(
-            governance.management(settings, server.served_by),
+            governance.management(settings, server.served_by, server.doors.ports),
+            doors=server.added,
             insight=look_into(
                 settings,
                 server.embedding,
                 server.measured,
                 readiness=server.condition.readiness,
-                inspectors=server.inspectors,
+                inspectors=server.doors.inspectors,
                 workshop=workshop,
                 worker=worker,
             ),
@@ -164,13 +164,13 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
     return app, worker
 
 
-def _services(server: _Server, providers: RemoteProviders) -> Services:
+def _services(server: _Server) -> Services:
     gateway = server.settings.gateway
     return Services(
         embedding=server.embedding,
         bindings=Bindings(max_cached=gateway.max_cached_collections),
         next_revision=next_revision,
-        providers=providers,
+        providers=server.providers,
         compat=gateway.compat,
         other_weights=gateway.other_weights,
     )

@@ -37,11 +37,16 @@ async def _open(
     remote = RemoteEndpoint(instance)
     upstream = await stack.enter_async_context(Upstream(remote, wait_for_restart_s=wait_s))
     condition.reasons.append(lambda: upstream.unready_reason)
-    token = instance.token.get_secret_value() if instance.token else None
-    shown = CredentialMapping(upstream, token) if token else upstream
+    shown = shown_to(upstream, instance)
     with suppress(UpstreamStatus):  # it answers, if only to say that it wants to know who asks
         await shown.call(f"{SERVICE}GetVersion", b"", timeout_s=10)
     return shown
+
+
+def shown_to(upstream: Upstream, instance: InstanceSettings) -> Upstream | CredentialMapping:
+    """Say who a Milvus is shown: the client, or whom the instance's token names."""
+    token = instance.token.get_secret_value() if instance.token else None
+    return CredentialMapping(upstream, token) if token else upstream
 
 
 def _unready_reason(lite: LiteInstance) -> str | None:

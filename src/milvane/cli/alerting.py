@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from milvane.cli.governing import ConfigOption, DataDirOption, JsonOption
+from milvane.cli.options import ConfigOption, DataDirOption, JsonOption
 
 RuleArgument = Annotated[str, typer.Argument(help="A rule's id, or its name.")]
 ChannelArgument = Annotated[str, typer.Argument(help="A channel's id, or its name.")]

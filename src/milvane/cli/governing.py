@@ -1,4 +1,4 @@
-"""The verbs that govern: services, instances, associations, keys, quotas, usage, audit."""
+"""The verbs that govern: services, keys, quotas, operators, usage, audit."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Folder of collections and all other state."),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="TOML file with settings; see `milvane doctor` for all of them."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Every instance of the region.")]
+from milvane.cli.instances import associations_app, instances_app
+from milvane.cli.options import ConfigOption, DataDirOption, JsonOption, ServiceArgument
+
 ShadowOption = Annotated[bool, typer.Option("--shadow", help="Only count what it would refuse.")]
-ServiceArgument = Annotated[str, typer.Argument(help="A service's id, or its model.")]
 KeyArgument = Annotated[str, typer.Argument(help="A key's id, as `milvane keys list` shows it.")]
 
 services_app = typer.Typer(
     help="The embedding services: which models are offered.", no_args_is_help=True
 )
-instances_app = typer.Typer(help="The Milvus endpoints, as they are known.", no_args_is_help=True)
-associations_app = typer.Typer(help="Which instance may use which service.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 quotas_app = typer.Typer(help="Limits of keys, tenants and associations.", no_args_is_help=True)
 operators_app = typer.Typer(help="Who may sign in to the console.", no_args_is_help=True)
@@ -105,96 +95,6 @@ def _switch(name: str, data_dir: Path | None, config: Path | None, *, on: bool) 
         return service.model
 
     typer.echo(f"{records.change(work)} is {'enabled' if on else 'disabled'}.")
-
-
-# --- instances and associations ------------------------------------------------------------------
-
-
-@instances_app.command("list", epilog="Example:\n\n`milvane instances list`")
-def list_instances(
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,  # noqa: FBT002 - an option of the command line
-) -> None:
-    """List the Milvus endpoints; those to be served are named in the settings."""
-    from milvane.cli.records import Records
-    from milvane.control_plane import commands
-
-    records = Records.open(data_dir, config, as_json=as_json)
-    found = records.read(commands.list_instances)
-    records.show([asdict(each) for each in found], nothing="No instances: start the server once.")
-
-
-@instances_app.command("remove", epilog="Example:\n\n`milvane instances remove old-cluster`")
-def remove_instance(
-    name: Annotated[str, typer.Argument(help="The instance's name.")],
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Forget an instance and its associations; its usage stays in the ledger."""
-    from milvane.cli.records import Records
-    from milvane.control_plane import commands
-
-    records = Records.open(data_dir, config, as_json=False)
-    records.change(partial(commands.remove_instance, name=name))
-    typer.echo(f"{name} is forgotten.")
-
-
-@associations_app.command(
-    "bind",
-    epilog="Examples:\n\n`milvane associations bind text-embedding-v4 embedded`\n\n"
-    "`milvane associations bind text-embedding-v4 --all`",
-)
-def bind(
-    service: ServiceArgument,
-    instances: Annotated[list[str] | None, typer.Argument(help="Names of instances.")] = None,
-    all_instances: AllOption = False,  # noqa: FBT002 - an option of the command line
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Let instances use a service: all that are named or, if one cannot, none."""
-    from milvane.cli.records import Records
-    from milvane.control_plane import commands
-    from milvane.domain.errors import InvalidInput
-
-    records = Records.open(data_dir, config, as_json=False)
-    if bool(instances) == all_instances:
-        raise InvalidInput("name the instances, or say --all")
-
-    def work(change: commands.Change) -> list[str]:
-        found = commands.find_service(change.connection, service, records.region)
-        named = instances or [
-            each.name
-            for each in commands.list_instances(change.connection)
-            if each.region == records.region
-        ]
-        return commands.bind(change, found, named)
-
-    bound = records.change(work)
-    typer.echo(f"Bound: {', '.join(bound)}." if bound else "They use it already.")
-
-
-@associations_app.command(
-    "unbind", epilog="Example:\n\n`milvane associations unbind text-embedding-v4 embedded`"
-)
-def unbind(
-    service: ServiceArgument,
-    instance: Annotated[str, typer.Argument(help="The instance's name.")],
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Take a service from an instance."""
-    from milvane.cli.records import Records
-    from milvane.control_plane import commands
-
-    records = Records.open(data_dir, config, as_json=False)
-
-    def work(change: commands.Change) -> None:
-        found = commands.find_service(change.connection, service, records.region)
-        commands.unbind(change, found, instance)
-
-    records.change(work)
-    typer.echo(f"{instance} uses {service} no more.")
 
 
 # --- keys ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import typer
 from milvane.cli.alerting import add_alerting
 from milvane.cli.governing import add_governing
 from milvane.cli.media import media_app
+from milvane.cli.options import ConfigOption, DataDirOption
 from milvane.domain.errors import ServiceError
 
 app = typer.Typer(
@@ -31,14 +32,6 @@ add_governing(app)
 app.add_typer(media_app, name="media")
 add_alerting(app)
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="TOML file with settings; see `milvane doctor` for all of them."),
-]
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Folder of collections and all other state."),
-]
 HostOption = Annotated[
     str | None,
     typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from milvane.cli.governing import ConfigOption, DataDirOption, JsonOption
+from milvane.cli.options import ConfigOption, DataDirOption, JsonOption
 
 media_app = typer.Typer(
     help="Images and videos that are kept here, for people without an object store.",

@@ -126,9 +126,9 @@ def switch_service(change: Change, service: Service, *, on: bool) -> None:
 # --- instances and associations ------------------------------------------------------------------
 
 
-def add_instance(change: Change, name: str, *, region: str, address: str) -> bool:
+def add_instance(change: Change, name: str, *, region: str, address: str, **detail: Any) -> bool:
     """
-    Make an instance known, or note its new address.
+    Make an instance known, or note its new address; what else the log is to say follows.
 
     Returns:
         Whether it was not known before.
@@ -143,7 +143,7 @@ def add_instance(change: Change, name: str, *, region: str, address: str) -> boo
                 name=name, region=region, address=address, created_at=change.now
             )
         )
-        change.note("instance.add", name, region=region, address=address)
+        change.note("instance.add", name, region=region, address=address, **detail)
         return True
     if (found.region, found.address) != (region, address):
         moved = update(INSTANCES).where(mine).values(region=region, address=address)

@@ -14,7 +14,7 @@ import anyio
 from sqlalchemy import Connection
 from typing_extensions import Self
 
-from milvane.control_plane import commands, keys
+from milvane.control_plane import additions, commands, keys, loading
 from milvane.control_plane.commands import Change
 from milvane.control_plane.keeper import QuotaKeeper, Reservation
 from milvane.control_plane.keys import digest_of
@@ -82,6 +82,7 @@ class ControlPlane:
             asyncio.Lock()
         )  # guards the order of snapshots: none replaces a newer one
         self._loop_task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Read what there is, and begin to follow it."""
@@ -109,6 +110,11 @@ class ControlPlane:
     def region(self) -> str:
         """Where this server is."""
         return self._settings.region
+
+    @property
+    def binds_new_instances(self) -> bool:
+        """Whether an instance may use every service from the first, where nobody says which."""
+        return self._settings.bind_new_instances
 
     @property
     def snapshot(self) -> Snapshot:
@@ -139,11 +145,11 @@ class ControlPlane:
             new_services = commands.offer_services(change, self.region, models)
             for name, address in instances.items():
                 is_new = commands.add_instance(change, name, region=self.region, address=address)
+                additions.take_over(change, name)
                 if not self._settings.bind_new_instances:
                     continue
-                services = commands.list_services(change.connection, self.region)
-                for service in services if is_new else new_services:
-                    commands.bind(change, service, [name])
+                new = None if is_new else [service.service_id for service in new_services]
+                additions.bind_new(change, name, region=self.region, services=new)
 
         await self.change(SYSTEM, seed)
 
@@ -170,8 +176,16 @@ class ControlPlane:
             )
             if snapshot is not None:
                 self._snapshot = snapshot
+                self._news.set()
+                self._news = asyncio.Event()
                 self._keeper.set_quotas(snapshot.quotas)
                 await self._catch_up()
+
+    async def wait_for_news(self, revision: int) -> Snapshot:
+        """Wait until something is governed otherwise than at a revision, and say how."""
+        while self.snapshot.revision == revision:
+            await self._news.wait()
+        return self.snapshot
 
     def check_service(self, model: str, instance: str) -> None:
         """
@@ -255,4 +269,6 @@ def read_snapshot(
         ),
         keys=keys.read_keys(connection),
         quotas=commands.list_quotas(connection),
+        added=additions.list_added(connection, region),
+        unloaded=loading.list_unloaded(connection),
     )

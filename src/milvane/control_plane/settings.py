@@ -19,7 +19,7 @@ class ControlSettings(Section):
     )
     bind_new_instances: bool = Field(
         default=True,
-        description="Let an instance of the settings use every service from its first start on.",
+        description="Let a new instance use every service, where nobody says which.",
     )
     poll_interval_s: float = Field(
         default=1.0, gt=0, description="Seconds until a change made by another server is seen."

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from milvane.domain.control import ApiKey, Quota, QuotaKind, QuotaSubject, Scope
+from milvane.domain.control import AddedInstance, ApiKey, Quota, QuotaKind, QuotaSubject, Scope
 from milvane.domain.errors import PermissionDenied
 
 
@@ -24,6 +24,10 @@ class Snapshot:
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     """By the digest of the secret."""
     quotas: Sequence[Quota] = ()
+    added: Sequence[AddedInstance] = ()
+    """Instances that are served here, beside those of the settings."""
+    unloaded: frozenset[str] = frozenset()
+    """Weights that are not to be kept in memory."""
 
     def check_service(self, model: str, instance: str) -> None:
         """

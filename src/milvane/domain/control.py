@@ -45,6 +45,22 @@ class GovernedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedInstance:
+    """An instance that an operator has added while servers ran: how it is reached and offered."""
+
+    name: str
+    address: str
+    grpc_port: int
+    """Of every server that offers it; 0 for any that is free."""
+    sealed_token: str = field(default="", repr=False)
+    """What the Milvus is shown in place of clients' credentials, sealed; empty to pass those on."""
+    ca_certificate: str = ""
+    """PEM; empty for the machine's own list of authorities."""
+    server_name: str = ""
+    """In the Milvus's certificate, where it is not the host."""
+
+
+@dataclass(frozen=True, slots=True)
 class Association:
     """That an instance may use a service."""
 

@@ -57,7 +57,9 @@ def channel_credentials(settings: InstanceSettings) -> grpc.ChannelCredentials:
         Conflict: If a file cannot be read.
     """
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(settings.ca_file),
+        root_certificates=settings.ca_certificate.encode()
+        if settings.ca_certificate
+        else _read(settings.ca_file),
         private_key=_read(settings.key_file),
         certificate_chain=_read(settings.cert_file),
     )

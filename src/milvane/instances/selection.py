@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
+from milvane.domain.errors import InvalidInput
 from milvane.sections import Section
 
 
@@ -39,6 +40,9 @@ class InstanceSettings(Section):
     ca_file: Path | None = Field(
         default=None, description="Certificates that the remote server's is checked against."
     )
+    ca_certificate: str | None = Field(
+        default=None, description="Those certificates themselves, as PEM, in place of a file."
+    )
     cert_file: Path | None = Field(
         default=None, description="Certificate that is shown to the remote server."
     )
@@ -56,6 +60,8 @@ class InstanceSettings(Section):
         parts = urlsplit(uri)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
             raise ValueError("must look like http://host:19530 or https://host:19530")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("has an address alone; who asks is said by token")
         return uri
 
     @model_validator(mode="after")
@@ -68,3 +74,34 @@ class InstanceSettings(Section):
     def is_embedded(self) -> bool:
         """Say whether it is the embedded Milvus Lite."""
         return self.uri is None
+
+
+def check_remote(
+    *,
+    name: str,
+    uri: str,
+    grpc_port: int | None = None,
+    token: str = "",
+    ca_certificate: str = "",
+    server_name: str = "",
+) -> InstanceSettings:
+    """
+    Describe a Milvus elsewhere.
+
+    Raises:
+        InvalidInput: If it cannot be one; the message names no value.
+    """
+    try:
+        return InstanceSettings(
+            name=name,
+            uri=uri,
+            grpc_port=grpc_port,
+            token=SecretStr(token) if token else None,
+            ca_certificate=ca_certificate or None,
+            server_name=server_name or None,
+        )
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else "instance"
+        why = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{field}: {why}", parameter=field) from None

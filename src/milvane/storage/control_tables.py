@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
@@ -44,6 +45,25 @@ INSTANCES = Table(
     Column("address", String(512), nullable=False),
     Column("created_at", Instant, nullable=False),
 )
+
+ADDED_INSTANCES = Table(
+    "added_instances",
+    METADATA,
+    Column("name", ForeignKey(INSTANCES.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("grpc_port", Integer, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("ca_certificate", Text, nullable=False),
+    Column("server_name", String(255), nullable=False),
+)
+"""Instances that are in no settings: how servers reach and offer them. Tokens are sealed."""
+
+UNLOADED_WEIGHTS = Table(
+    "unloaded_weights",
+    METADATA,
+    Column("weights", String(128), primary_key=True),
+    Column("unloaded_at", Instant, nullable=False),
+)
+"""Weights that no server is to keep in memory, though models are served by them."""
 
 ASSOCIATIONS = Table(
     "associations",

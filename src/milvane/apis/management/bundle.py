@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from milvane.apis.management.door import Doorkeeper, Manager
-from milvane.apis.management.ports import Insight
+from milvane.apis.management.ports import Insight, InstanceDoors
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import ModelName
@@ -29,6 +29,8 @@ class Management:
     served_by: Mapping[ModelName, WeightsName]
     session_s: float
     """How long a sign-in lasts."""
+    doors: InstanceDoors | None = None
+    """Serves instances that operators add; none to do without."""
     insight: Insight | None = None
     """Looks into the running server; none to do without."""
 

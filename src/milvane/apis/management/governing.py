@@ -1,4 +1,4 @@
-"""Services, instances, associations, quotas, and the log of changes."""
+"""Services, associations, quotas, and the log of changes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from milvane.apis.management.wire import (
     AuditList,
     BindAnswer,
     BindBody,
-    InstanceAnswer,
-    InstanceList,
     QuotaAnswer,
     QuotaBody,
     QuotaList,
@@ -35,7 +33,6 @@ def governing_router(management: Management) -> APIRouter:
     """Build the routes of what is governed."""
     router = APIRouter()
     _add_services(router, management)
-    _add_instances(router, management)
     _add_associations(router, management)
     _add_quotas(router, management)
     _add_audit(router, management)
@@ -91,35 +88,6 @@ def _show_service(service: Service, management: Management, instances: list[str]
         price_per_million_tokens=HOSTED_PRICES.get(name),
         instances=instances,
     )
-
-
-def _add_instances(router: APIRouter, management: Management) -> None:
-    plane = management.plane
-
-    @router.get("/instances")
-    async def list_instances() -> InstanceList:
-        """List the Milvus endpoints, and which models each uses."""
-        instances = await plane.read(commands.list_instances)
-        served = management.served_instances()
-        bound = sorted(plane.snapshot.bound)
-        return InstanceList(
-            instances=[
-                InstanceAnswer(
-                    name=each.name,
-                    region=each.region,
-                    address=each.address,
-                    created_at=each.created_at,
-                    models=[model for instance, model in bound if instance == each.name],
-                    is_served=each.name in served,
-                )
-                for each in instances
-            ]
-        )
-
-    @router.delete("/instances/{name}", status_code=204)
-    async def remove_instance(name: str, manager: ByManager) -> None:
-        """Forget an instance and its associations; its usage stays."""
-        await plane.change(manager.name, partial(commands.remove_instance, name=name))
 
 
 def _add_associations(router: APIRouter, management: Management) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from milvane.apis.metrics import Measured
+from milvane.control_plane.additions import PortPlan
 from milvane.domain.collections import CollectionPage, TextHit, TextSearch
 from milvane.domain.jobs import Job, JobPage, JobState
 from milvane.domain.readiness import Readiness
@@ -53,6 +54,25 @@ class Overseer(Protocol):
             NotFound: If there is none.
             Conflict: If it cannot be cancelled any more.
         """
+
+
+class InstanceDoors(Protocol):
+    """Serves the instances that operators add, each at a port of its own."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why calls to an added instance would fail now, by its name; only those that would."""
+
+    @property
+    def port_plan(self) -> PortPlan:
+        """Which ports added instances may get."""
+
+    @property
+    def in_settings(self) -> Collection[str]:
+        """Instances that the settings name."""
+
+    async def settled(self, name: str) -> None:
+        """Wait until it is known whether an instance can be served, for some seconds at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from milvane.apis.management.alerts import alerts_router
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import PREFIX
 from milvane.apis.management.governing import governing_router
+from milvane.apis.management.instances import instances_router
 from milvane.apis.management.jobs import jobs_router
 from milvane.apis.management.keys import keys_router
 from milvane.apis.management.looking import looking_router
@@ -26,7 +27,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def management_router(management: Management) -> APIRouter:
     """Build the management API."""
     router = APIRouter(prefix=PREFIX, tags=["Management"], responses=_ERRORS)
-    for part in (sessions_router, governing_router, keys_router, usage_router, alerts_router):
+    for part in (
+        sessions_router,
+        governing_router,
+        instances_router,
+        keys_router,
+        usage_router,
+        alerts_router,
+    ):
         router.include_router(part(management))
     if (insight := management.insight) is not None:
         router.include_router(looking_router(management, insight))

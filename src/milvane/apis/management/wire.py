@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from milvane.control_plane.operators import SignedIn
 from milvane.domain.control import ApiKey, AuditEntry, QuotaKind, Scope
@@ -93,12 +93,37 @@ class InstanceAnswer(BaseModel):
     """Those that it uses."""
     is_served: bool
     """Whether this server has a port for it."""
+    grpc_port: int | None
+    """Where this server offers it; none if it does not."""
+    is_added: bool
+    """Whether an operator has added it, rather than the settings."""
+    has_token: bool
+    """Whether its Milvus is shown a token in place of clients' credentials."""
+    trouble: str | None
+    """Why calls to it would fail now, as far as is known of one that was added."""
 
 
 class InstanceList(BaseModel):
     """All instances."""
 
     instances: Sequence[InstanceAnswer]
+
+
+class InstanceBody(Body):
+    """A Milvus elsewhere that is to be served."""
+
+    name: str = Field(max_length=128)
+    uri: str = Field(max_length=512)
+    """Such as ``http://host:19530``."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """The first free one after the server's own if none."""
+    token: SecretStr = Field(default=SecretStr(""), max_length=4096)
+    """What it is shown in place of clients' credentials; shown to nobody again."""
+    ca_certificate: str = Field(default="", max_length=200_000)
+    """PEM."""
+    server_name: str = Field(default="", max_length=255)
+    services: list[str] | None = Field(default=None, max_length=1000)
+    """Which it may use, by id or model; if none, all of them, or as the settings say."""
 
 
 class BindBody(Body):

@@ -1,8 +1,8 @@
 // Instances and collections: which fields are filled by which function and model.
 
-import { at, get, query, remove } from "../api.js";
+import { at, get, post, query, remove } from "../api.js";
 import { fill, h } from "../dom.js";
-import { attempt, badge, button, card, confirmDialog, field, loadInto, pageHead, select, table, when } from "../parts.js";
+import { attempt, badge, button, card, check, confirmDialog, dialog, field, loadInto, notify, pageHead, select, table, when } from "../parts.js";
 import { number, t } from "../words.js";
 
 export async function show(view, context) {
@@ -11,7 +11,7 @@ export async function show(view, context) {
   const asked = context.parameters.get("name");
   const chosen = served.find((each) => each.name === asked) ?? served[0];
   view.append(
-    pageHead(t("instances.title"), t("instances.intro")),
+    pageHead(t("instances.title"), t("instances.intro"), button(t("instances.add"), () => addInstance(context), { kind: "primary" })),
     card(t("instances.list"), table(t("instances.list"), columns(context), instances)),
     chosen ? collections(served, chosen) : card(t("collections.title"), h("p.empty", {}, t("collections.no_instance"))),
   );
@@ -20,18 +20,54 @@ export async function show(view, context) {
 function columns(context) {
   return [
     { title: t("instances.name"), cell: (each) => [h("div.main-name", {}, each.name), h("div.sub", {}, each.address || t("instances.embedded"))] },
-    { title: t("instances.state"), cell: (each) => each.is_served ? badge(t("instances.served"), "good") : badge(t("instances.unserved")) },
+    { title: t("instances.state"), cell: state },
+    { title: t("instances.port"), number: true, cell: (each) => each.grpc_port === null ? "–" : String(each.grpc_port) },
     { title: t("instances.models"), cell: (each) => h("div.badges", {}, each.models.length ? few(each.models) : t("instances.no_models")) },
     { title: t("instances.since"), cell: (each) => when(each.created_at) },
     {
       title: h("span.unseen", {}, t("actions")),
-      cell: (each) => h("div.actions", {}, each.is_served ? null : button(t("instances.remove"), () => confirmDialog(
+      cell: (each) => h("div.actions", {}, each.is_served && !each.is_added ? null : button(t("instances.remove"), () => confirmDialog(
         t("instances.remove_title", { name: each.name }), t("instances.remove_text"), t("instances.remove"), async () => {
           await remove(at("instances", each.name));
           await context.again();
         }), { kind: "small", label: `${t("instances.remove")}: ${each.name}` })),
     },
   ];
+}
+
+function state(instance) {
+  const told = instance.is_served ? badge(t("instances.served"), instance.trouble ? "warn" : "good") : badge(t("instances.unserved"), instance.trouble ? "bad" : "quiet");
+  return [told, instance.trouble ? h("div.sub", {}, instance.trouble) : null];
+}
+
+async function addInstance(context) {
+  const { services } = await get("/services");
+  const name = h("input", { name: "name", required: true, maxlength: "63", pattern: "[a-z0-9][a-z0-9\\-]{0,62}" });
+  const uri = h("input", { name: "uri", required: true, maxlength: "512", placeholder: "https://milvus.example.org:19530" });
+  const port = h("input", { type: "number", name: "grpc_port", min: "1", max: "65535", placeholder: t("instances.next_port") });
+  const token = h("input", { type: "password", name: "token", autocomplete: "off" });
+  const certificate = h("textarea", { name: "ca_certificate", rows: "3", placeholder: "-----BEGIN CERTIFICATE-----" });
+  const server = h("input", { name: "server_name", maxlength: "255" });
+  const boxes = services.map((each) => check(each.model, true, null, each.service_id));
+  dialog(t("instances.add"), h("div.form", {},
+    h("div.form-row", {}, field(t("instances.name"), name, t("instances.name_hint")), field(t("instances.port"), port)),
+    field(t("instances.address"), uri),
+    field(t("instances.token"), token, t("instances.token_hint")),
+    h("details", {}, h("summary", {}, t("instances.bound")), h("div", { role: "group", "aria-label": t("instances.bound") }, boxes)),
+    h("details", {}, h("summary", {}, t("instances.tls")), field(t("instances.certificate"), certificate), field(t("instances.server_name"), server)),
+  ), {
+    confirm: t("instances.add"),
+    submit: async () => {
+      const chosen = boxes.map((box) => box.querySelector("input")).filter((box) => box.checked).map((box) => box.value);
+      const made = await post("/instances", {
+        name: name.value, uri: uri.value, grpc_port: port.value ? Number(port.value) : null, token: token.value,
+        ca_certificate: certificate.value, server_name: server.value, services: chosen,
+      });
+      if (made.is_served) notify(t("instances.added", { name: made.name, port: made.grpc_port }));
+      else notify(made.trouble ?? t("instances.unserved"), "bad");
+      await context.again();
+    },
+  });
 }
 
 const SHOWN_MODELS = 3;
