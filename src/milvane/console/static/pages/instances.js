@@ -43,7 +43,7 @@ function state(instance) {
 async function addInstance(context) {
   const { services } = await get("/services");
   const name = h("input", { name: "name", required: true, maxlength: "63", pattern: "[a-z0-9][a-z0-9\\-]{0,62}" });
-  const uri = h("input", { name: "uri", required: true, maxlength: "512", placeholder: "https://milvus.example.org:19530" });
+  const uri = h("input", { name: "uri", required: true, maxlength: "512", placeholder: "http://host:19530" });
   const port = h("input", { type: "number", name: "grpc_port", min: "1", max: "65535", placeholder: t("instances.next_port") });
   const token = h("input", { type: "password", name: "token", autocomplete: "off" });
   const certificate = h("textarea", { name: "ca_certificate", rows: "3", placeholder: "-----BEGIN CERTIFICATE-----" });
