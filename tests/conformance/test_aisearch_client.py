@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from alibabacloud_searchplat20240529 import models
 from alibabacloud_searchplat20240529.client import Client
 from alibabacloud_tea_openapi.models import Config
 
+from colours import ColourEngine, DataReader, an_image, colour_service, data_uri
 from loopback import served_app
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY
+from milvane.domain.catalogue import MODELS
 from milvane.domain.models import ModelName
-from milvane.serving.embedding import EmbeddingService
-from milvane.serving.settings import ServingSettings
-from milvane.testing.engines import CountingWeigher, HashingEngine
-
-WEIGHTS = ALL_MINILM_L6_V2.name
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    """Use the SDK with nothing but another address; one multimodal service is served."""
-    service = EmbeddingService(
-        {WEIGHTS: HashingEngine()},
-        ServingSettings(),
-        weighers={WEIGHTS: CountingWeigher()},
-        served_by={**SERVED_BY, ModelName("ops-m2-encoder"): WEIGHTS},
-    )
+    """Use the SDK with nothing but another address; all services are served."""
+    service = colour_service(ColourEngine(), DataReader())
     with served_app(create_app(service, ApisSettings(), Readiness)) as address:
         endpoint = address.removeprefix("http://")
         yield Client(Config(bearer_token="OS-any", endpoint=endpoint, protocol="http"))
@@ -59,15 +51,22 @@ def test_terms_are_weighed(client: Client) -> None:
     assert (term.token, term.weight) == (f"#{term.token_id}", 1.0)
 
 
-def test_contents_are_embedded(client: Client) -> None:
-    """A text among contents has a vector of the service's dimension."""
+@pytest.mark.parametrize("service_id", ["ops-m2-encoder", "ops-gme-qwen2-vl-2b-instruct"])
+def test_contents_are_embedded(client: Client, service_id: str) -> None:
+    """Texts, images and both together have vectors of the service's dimension, and a usage."""
+    kind, image = models.GetMultiModalEmbeddingRequestInput, data_uri(an_image("blue"))
     request = models.GetMultiModalEmbeddingRequest(
-        input=[models.GetMultiModalEmbeddingRequestInput(text="a")]
+        input=[kind(text="blue"), kind(image=image), kind(text="yellow", image=image)]
     )
-    body = client.get_multi_modal_embedding("default", "ops-m2-encoder", request).body
-    (item,) = body.result.embeddings
-    assert len(item.embedding) == MODELS[ModelName("ops-m2-encoder")].default_dimension
-    assert (body.usage.image, body.usage.token_count) == (0, 1)
+    body = client.get_multi_modal_embedding("default", service_id, request).body
+    model = MODELS[ModelName(service_id)]
+    rows = np.array([item.embedding for item in body.result.embeddings])
+    assert rows.shape == (3, model.default_dimension)
+    assert rows[0] @ rows[1] > 0.999
+    assert (rows[1] @ rows[2] > 0.5) == model.fuses
+    assert body.usage.image == (2 if model.fuses else 1)
+    assert body.usage.token_count == body.usage.text_token + body.usage.image_token
+    assert body.usage.text_token == 2
 
 
 @pytest.mark.parametrize(

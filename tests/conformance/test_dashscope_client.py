@@ -145,7 +145,7 @@ def test_classic_multimodal_call_says_what_is_missing() -> None:
         model="multimodal-embedding-v1", input=[{"image": "https://a.example/b.png"}]
     )
     assert (refused.status_code, refused.code) == (503, "ModelUnavailable")
-    assert "weights for texts alone" in refused.message
+    assert "no weights here serve it" in refused.message
 
 
 def test_models_of_each_address_do_not_mix() -> None:

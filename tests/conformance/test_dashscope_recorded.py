@@ -143,7 +143,7 @@ async def test_recorded_contents_are_understood(recorded: Recorded) -> None:
         assert refusal.message.startswith("Model not exist.")
     else:
         assert (answer.status_code, refusal.code) == (503, "ModelUnavailable")
-        assert "weights for texts alone" in refusal.message
+        assert "no weights here serve it" in refusal.message
 
 
 @pytest.mark.parametrize("recorded", LISTINGS, ids=lambda each: each.label)

@@ -22,7 +22,7 @@ from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import ManagementDoor
 from milvane.apis.management.routes import management_router
 from milvane.apis.metrics import Measured, RequestTimes, metrics_router
-from milvane.apis.middleware import BodyCap, LastResort, RequestIds
+from milvane.apis.middleware import BodyCap, LastResort, RequestIds, WeightsNames
 from milvane.apis.openai.routes import PREFIXES, openai_router
 from milvane.apis.oss.door import OssDoor
 from milvane.apis.ports import TokenTexts
@@ -90,7 +90,10 @@ def create_app(
         docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(settings, background, authenticator, measured, management, media),
+        middleware=[
+            *_middleware(settings, background, authenticator, measured, management, media),
+            Middleware(WeightsNames, weights_of=service.weights_of),
+        ],
         exception_handlers={
             ServiceError: _on_service_error,
             HTTPException: _on_http_refusal,

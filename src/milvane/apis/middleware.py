@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from milvane.domain.models import Model
+
 LOG = logging.getLogger(__name__)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -41,6 +43,42 @@ class RequestIds:
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_named)
+
+
+class WeightsNames:
+    """
+    Says on each answer of a model (`x-milvane-weights`) which weights serve it here.
+
+    The names of models are those of hosted services, whose own weights they hardly ever are.
+    """
+
+    def __init__(self, app: ASGIApp, *, weights_of: Callable[[Model], str | None]) -> None:
+        """
+        Wrap an application.
+
+        Args:
+            app: What leaves the model in its request's state.
+
+            weights_of: Says which weights serve a model; none if none do.
+        """
+        self._app = app
+        self._weights_of = weights_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_named(message: Message) -> None:
+            model = scope["state"].get("model")
+            if message["type"] == "http.response.start" and model is not None:
+                weights = self._weights_of(model)
+                if weights is not None:
+                    MutableHeaders(scope=message)["x-milvane-weights"] = weights
             await send(message)
 
         await self._app(scope, receive, send_named)

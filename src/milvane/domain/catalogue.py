@@ -18,6 +18,7 @@ from milvane.domain.models import (
     SPARSE_ONLY,
     DimensionList,
     DimensionRange,
+    MediaLimits,
     Modality,
     Model,
     ModelName,
@@ -78,6 +79,8 @@ def _by_name(*models: Model) -> Mapping[ModelName, Model]:
 _ALL_OUTPUTS = frozenset({Output.DENSE, Output.SPARSE})
 _TEXT_AND_IMAGE = frozenset({Modality.TEXT, Modality.IMAGE})
 _ALL_MODALITIES = frozenset(Modality)
+
+_MEGABYTE = 1024 * 1024
 
 _MODEL_STUDIO_MODELS = (
     Model(
@@ -140,6 +143,16 @@ _MODEL_STUDIO_MODELS = (
         max_input_tokens=32_768,
         max_batch_inputs=20,
         modalities=_ALL_MODALITIES,
+        media=MediaLimits(
+            max_image_bytes=10 * _MEGABYTE,
+            max_video_bytes=50 * _MEGABYTE,
+            image_formats=frozenset(
+                {"jpeg", "png", "webp", "bmp", "tiff", "ico", "dib", "icns", "sgi"}
+            ),
+            video_formats=frozenset({"mp4", "avi", "mov"}),
+            max_images=5,
+            max_videos=1,
+        ),
     ),
     Model(
         name=ModelName("multimodal-embedding-v1"),
@@ -149,6 +162,16 @@ _MODEL_STUDIO_MODELS = (
         max_input_tokens=512,
         max_batch_inputs=20,
         modalities=_ALL_MODALITIES,
+        media=MediaLimits(
+            max_image_bytes=3 * _MEGABYTE,
+            max_video_bytes=10 * _MEGABYTE,
+            image_formats=frozenset({"jpeg", "png", "bmp"}),
+            video_formats=frozenset(
+                {"mp4", "mpeg", "mpegvideo", "webm", "avi", "flv", "matroska", "mov"}
+            ),
+            max_images=1,
+            max_videos=1,
+        ),
     ),
 )
 
@@ -161,6 +184,7 @@ def _search_model(
     tokens: int,
     modalities: frozenset[Modality] = frozenset({Modality.TEXT}),
     requests_per_s: int = 50,
+    fuses: bool = True,
 ) -> Model:
     """Describe a model of the AI Search Open Platform; 0 dimensions make it a sparse one."""
     return Model(
@@ -174,6 +198,7 @@ def _search_model(
         outputs=DENSE_ONLY if dimension else SPARSE_ONLY,
         platform=Platform.AI_SEARCH,
         max_requests_per_s=requests_per_s,
+        fuses=fuses,
     )
 
 
@@ -212,6 +237,7 @@ _AI_SEARCH_MODELS = (
         tokens=52,
         modalities=_TEXT_AND_IMAGE,
         requests_per_s=10,
+        fuses=False,
     ),
     _search_model(
         "ops-m2-encoder-large",
@@ -220,6 +246,7 @@ _AI_SEARCH_MODELS = (
         tokens=52,
         modalities=_TEXT_AND_IMAGE,
         requests_per_s=10,
+        fuses=False,
     ),
     _search_model(
         "ops-gme-qwen2-vl-2b-instruct",

@@ -190,6 +190,16 @@ class MediaRejected(ServiceError):
     """An image or video could not be fetched or decoded within the rules."""
 
     kind = ErrorKind.MEDIA_REJECTED
+    index: int | None = None
+    """Position in the request, from 0, of the input that has it, once that is known."""
+
+
+class MediaTooLarge(MediaRejected):
+    """An image or video has more bytes than the model, or the operator, lets be taken."""
+
+    def __init__(self, message: str, *, max_bytes: int) -> None:
+        super().__init__(message)
+        self.max_bytes = max_bytes
 
 
 class UpstreamUnavailable(ServiceError):

@@ -81,6 +81,35 @@ class DimensionList:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """What images and videos a model takes; what no contract says is left to the operator."""
+
+    max_image_bytes: int | None = None
+    max_video_bytes: int | None = None
+    image_formats: frozenset[str] = frozenset()
+    """As `MediaFacts` names them, kept to only where limits are strict; any if empty."""
+    video_formats: frozenset[str] = frozenset()
+    max_images: int | None = None
+    """Of one request; kept to only where limits are strict."""
+    max_videos: int | None = None
+
+    def max_bytes(self, modality: Modality | None) -> int | None:
+        """Say how large an image or a video may be; of one that is either, the larger limit."""
+        limits = {Modality.IMAGE: self.max_image_bytes, Modality.VIDEO: self.max_video_bytes}
+        if modality is not None:
+            return limits.get(modality)
+        known = [limit for limit in limits.values() if limit is not None]
+        return max(known) if len(known) == len(limits) else None
+
+    def formats(self, modality: Modality) -> frozenset[str]:
+        """Say which formats are taken; any if there are none."""
+        return self.video_formats if modality is Modality.VIDEO else self.image_formats
+
+
+NO_MEDIA_LIMITS = MediaLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The contract of one model."""
 
@@ -101,6 +130,10 @@ class Model:
     """Takes files of texts as tasks in the background, and no texts in a request."""
     max_requests_per_s: int | None = None
     """Requests per second in the published contract; none where none is published."""
+    media: MediaLimits = NO_MEDIA_LIMITS
+    """Of a model that takes images."""
+    fuses: bool = True
+    """A text and media in one content become one vector; not a model of either."""
 
     def __post_init__(self) -> None:
         has_dense = Output.DENSE in self.outputs

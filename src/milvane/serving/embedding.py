@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Container, Coroutine, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.catalogue import SERVED_BY, WeightsName, find_model
+from milvane.domain.contents import Content
 from milvane.domain.errors import (
-    DeadlineExceeded,
-    DimensionNotOffered,
     EmptyInput,
     InputTooLong,
     InvalidInput,
-    ModelNotServed,
-    OutputNotOffered,
     ServiceError,
     UpstreamUnavailable,
 )
@@ -31,18 +28,21 @@ from milvane.inference.adapting import adapt
 from milvane.serving.accounting import NO_ACCOUNTS, Accounts
 from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.callers import current_caller
+from milvane.serving.content_requests import ContentRequest
+from milvane.serving.contents import ContentService
 from milvane.serving.measuring import ModelCounts
-from milvane.serving.ports import TermEngine, TermWeigher, TextEngine
+from milvane.serving.ports import TermEngine, TermWeigher, TextEngine, Wishes
+from milvane.serving.resolving import (
+    WORTH_DISK,
+    check_outputs,
+    distinct,
+    in_time,
+    not_loaded,
+    not_served,
+    resolve_dimension,
+)
 from milvane.serving.settings import ServingSettings
 from milvane.serving.shortening import shorten
-
-_T = TypeVar("_T")
-
-WORTH_DISK = 24 * 384**2
-"""
-Tokens times the square of the network's width, which is about its work, from which on a vector is
-kept on the disk too. Below, writing would cost a stream without repeats more than 2 %.
-"""
 
 WEIGHED_AT_ONCE = 64
 """Texts whose terms are weighed before other requests get their turn: about two milliseconds."""
@@ -122,50 +122,6 @@ class Prepared:
     """Whom to ask before the engine."""
 
 
-def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
-    """
-    Refuse kinds of vectors that a model does not have.
-
-    Raises:
-        OutputNotOffered: If one is asked for.
-    """
-    for output in sorted(outputs - model.outputs, key=lambda each: each.value):
-        raise OutputNotOffered(
-            output=output.value,
-            model=model.name,
-            offered=", ".join(sorted(each.value for each in model.outputs)),
-        )
-
-
-def resolve_dimension(model: Model, dimension: int | None) -> int:
-    """
-    Choose the dimension of the result.
-
-    Raises:
-        DimensionNotOffered: If the model has no such dimension.
-    """
-    if dimension is None:
-        return model.default_dimension
-    if dimension not in model.dimensions:
-        raise DimensionNotOffered(
-            dimension=dimension, model=model.name, offered=str(model.dimensions)
-        )
-    return dimension
-
-
-def distinct(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
-    """
-    Leave out repeated texts.
-
-    Returns:
-        The distinct texts in order of first appearance, and for each text of the input the
-        position of its equal among them, shape ``(texts,)``.
-    """
-    positions: dict[str, int] = {}
-    inverse = [positions.setdefault(text, len(positions)) for text in texts]
-    return list(positions), np.asarray(inverse, dtype=np.intp)
-
-
 class EmbeddingService:
     """Resolves, checks, and embeds, for every front door alike."""
 
@@ -180,6 +136,7 @@ class EmbeddingService:
         cache: VectorCache | None = None,
         cache_off_for: Container[str] = (),
         accounts: Accounts = NO_ACCOUNTS,
+        contents: ContentService | None = None,
     ) -> None:
         """
         Join the parts of the use case.
@@ -200,6 +157,8 @@ class EmbeddingService:
             cache_off_for: Weights of which nothing is kept.
 
             accounts: Says what may be used, and keeps the books.
+
+            contents: Embeds for models that take images; none to have nothing that does.
         """
         self._engines = engines
         self._settings = settings
@@ -209,12 +168,16 @@ class EmbeddingService:
         self._cache = cache
         self._cache_off_for = cache_off_for
         self._accounts = accounts
+        self.contents = contents or ContentService(
+            {}, None, settings, served_by={}, accounts=accounts
+        )
+        """The same use case for contents that may be images and videos."""
         self._counts: dict[str, ModelCounts] = {}
 
     @property
     def counts(self) -> Mapping[str, ModelCounts]:
         """What was asked of each model, by its name; only models of the catalogue."""
-        return self._counts
+        return ChainMap(self._counts, self.contents.counts)
 
     @property
     def accounts(self) -> Accounts:
@@ -232,10 +195,7 @@ class EmbeddingService:
         weights = self._weights_of(model)
         engine = self._engines.get(weights)
         if engine is None:
-            raise UpstreamUnavailable(
-                f"the weights {weights!r} of {model.name} are not loaded: "
-                f"run `milvane models pull {weights}` and start the server again"
-            )
+            raise not_loaded(weights, model)
         return engine
 
     def weights_of(self, model: Model) -> WeightsName | None:
@@ -245,16 +205,15 @@ class EmbeddingService:
     def space_of(self, name: str) -> str:
         """Say which vectors a model's are comparable with here; empty if nothing serves it yet."""
         weights = self._served_by.get(find_model(name).name)
-        engine = None if weights is None else self._engines.get(weights)
+        if weights is None:
+            return ""
+        engine = self._engines.get(weights) or self.contents.engines.get(weights)
         return engine.space if engine is not None else ""
 
     def _weights_of(self, model: Model) -> WeightsName:
         weights = self._served_by.get(model.name)
         if weights is None:
-            raise ModelNotServed(
-                f"{model.name} is in the catalogue, but nothing here serves it: this version runs "
-                "weights for texts alone"
-            )
+            raise not_served(model)
         return weights
 
     def _weigher_of(self, model: Model) -> TermWeigher:
@@ -266,15 +225,42 @@ class EmbeddingService:
 
     async def embed(self, request: EmbedRequest, *, time_left_s: float | None = None) -> Embedded:
         """Prepare and compute in one step; see both for what they raise."""
+        if not find_model(request.model).is_text_only:
+            return await self._embed_as_contents(request, time_left_s)
         begun_s = time.monotonic()
         prepared = await self.prepare(request)
         if time_left_s is not None:
             time_left_s -= time.monotonic() - begun_s
         return await self.compute(prepared, time_left_s=time_left_s)
 
+    async def _embed_as_contents(
+        self, request: EmbedRequest, time_left_s: float | None
+    ) -> Embedded:
+        """Embed texts with a model that takes images too."""
+        check_outputs(find_model(request.model), request.outputs)
+        asked = ContentRequest(
+            model=request.model,
+            contents=[Content((text,)) for text in request.texts],
+            dimension=request.dimension,
+            wishes=Wishes(purpose=request.purpose, instruction=request.instruction),
+            lane=request.lane,
+            cut_long_inputs=request.cut_long_inputs,
+            is_counted=request.is_counted,
+        )
+        found = await self.contents.embed(asked, time_left_s=time_left_s)
+        return Embedded(
+            vectors=found.vectors,
+            token_counts=[each.total for each in found.tokens],
+            cut_inputs=list(found.cut_inputs),
+            cached_tokens=found.cached_tokens,
+            ignored_instruction=found.ignored_instruction,
+        )
+
     async def prepare(self, request: EmbedRequest) -> Prepared:
         """
         Check a request and tokenize its texts. Nothing is computed or counted yet.
+
+        The model is one for texts alone; others' contents are prepared by `contents`.
 
         Raises:
             ModelNotFound: If the catalogue has no such model.
@@ -436,21 +422,11 @@ async def _embed(
     keys = prepared.cache.keys_of(engine.fingerprint, (ids.data for ids in token_ids))
     worth_tokens = WORTH_DISK / engine.width**2
     cheap = frozenset(place for place, ids in enumerate(token_ids) if len(ids) < worth_tokens)
-    fetched = await _in_time(
+    fetched = await in_time(
         prepared.cache.fetch(keys, compute, Form(engine.width), lane, cheap=cheap), time_left_s
     )
     vectors = adapt(np.asarray(fetched.vectors, np.float32), prepared.dimension, None)
     return vectors, fetched.was_kept
-
-
-async def _in_time(work: Coroutine[Any, Any, _T], time_left_s: float | None) -> _T:
-    """Wait for work no longer than the caller does, also where it waits for another request."""
-    if time_left_s is None:
-        return await work
-    try:
-        return await asyncio.wait_for(work, max(time_left_s, 0))
-    except asyncio.TimeoutError as error:
-        raise DeadlineExceeded("the deadline passed before the texts were embedded") from error
 
 
 async def _weigh(prepared: Prepared) -> list[SparseVector]:

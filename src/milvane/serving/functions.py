@@ -20,8 +20,9 @@ from milvane.domain.models import Output, Purpose
 from milvane.domain.providers import ProviderFunction
 from milvane.domain.vectors import SparseVector
 from milvane.serving.accounting import Accounts
-from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared, distinct
+from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared
 from milvane.serving.ports import FieldVectors, RemoteProviders
+from milvane.serving.resolving import distinct
 
 AnyVectors: TypeAlias = FieldVectors | Sequence[SparseVector]
 """Vectors of the kind that a field holds: rows of an array, or sparse vectors."""

@@ -20,3 +20,20 @@ class ServingSettings(Section):
         description="Inputs that one HTTP request may hold; rows and queries at the Milvus port "
         "have Milvus's limits.",
     )
+    max_contents_at_once: int = Field(
+        default=64,
+        ge=1,
+        description="Contents of models that take images, of all callers, that are decoded and "
+        "embedded at once; a quarter of the places is kept for searches.",
+    )
+    max_pixel_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Memory of the decoded images and videos of these, in bytes; one that is "
+        "larger is worked on alone.",
+    )
+    max_fetches_per_request: int = Field(
+        default=8,
+        ge=1,
+        description="Images and videos of one request that are fetched at once.",
+    )

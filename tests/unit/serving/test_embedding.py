@@ -210,7 +210,7 @@ async def test_model_is_served_or_says_what_is_missing(model) -> None:
         embedded = await service.embed(EmbedRequest(model.name, ["a"], outputs=model.outputs))
         assert embedded.vectors.shape == (1, model.default_dimension)
         return
-    with pytest.raises(ModelNotServed, match="weights for texts alone"):
+    with pytest.raises(ModelNotServed, match="no weights here serve it"):
         service.engine_of(model)
 
 

@@ -16,6 +16,7 @@ from milvane.apis.aisearch.translate import (
     texts_of,
     to_content_request,
     to_text_request,
+    usage_of,
 )
 from milvane.apis.aisearch.wire import (
     ErrorAnswer,
@@ -64,7 +65,10 @@ class _Desk:
         if self._rates is not None and model.max_requests_per_s is not None:
             rate = Rate(model.max_requests_per_s, setting="apis.limit_rates")
             self._rates.admit(model.name, rate)
-        self._service.engine_of(model)
+        if model.is_text_only:
+            self._service.engine_of(model)
+        else:
+            self._service.contents.engine_of(model)
 
     def check(self, content: bytes, inputs: int, model: Model) -> None:
         """Refuse a request that is too large."""
@@ -103,7 +107,7 @@ def aisearch_router(
     desk = _Desk(service, settings, clock)
     _add_texts(router, desk)
     _add_terms(router, desk)
-    _add_contents(router, desk)
+    _add_contents(router, desk, service, settings)
     return router
 
 
@@ -144,7 +148,9 @@ def _add_terms(router: APIRouter, desk: _Desk) -> None:
         return await _answer(render_terms(embedded, body, latency_ms, request_id))
 
 
-def _add_contents(router: APIRouter, desk: _Desk) -> None:
+def _add_contents(
+    router: APIRouter, desk: _Desk, service: EmbeddingService, settings: ApisSettings
+) -> None:
     @router.post(
         "/multi-modal-embedding/{service_id}",
         response_model=MultimodalAnswer,
@@ -158,8 +164,9 @@ def _add_contents(router: APIRouter, desk: _Desk) -> None:
         content = await request.body()
         body = parse(content, MultimodalBody)
         desk.check(content, len(body.input), model)
-        embedded = await desk.embed(request, to_content_request(body, model))
-        usage = {"image": 0, "token_count": embedded.total_tokens}
+        asked = to_content_request(body, model, is_strict=settings.strict_limits)
+        embedded = await run_while_connected(request.receive, service.contents.embed(asked))
+        usage = usage_of(embedded)
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))
 

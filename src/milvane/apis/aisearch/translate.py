@@ -7,11 +7,13 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from milvane.apis.aisearch.wire import Body, Content, MultimodalBody, SparseBody, TextBody
+from milvane.apis.aisearch.wire import Body, MultimodalBody, SparseBody, TextBody
+from milvane.apis.aisearch.wire import Content as WireContent
 from milvane.apis.openai.translate import choose_lane
 from milvane.apis.pieces import items_per_piece, render_items
 from milvane.domain.catalogue import MODELS, find_model
-from milvane.domain.errors import InvalidInput, ModelNotFound, ModelNotServed
+from milvane.domain.contents import Content, MediaPart, Part
+from milvane.domain.errors import InvalidInput, ModelNotFound
 from milvane.domain.models import (
     DENSE_ONLY,
     SPARSE_ONLY,
@@ -21,10 +23,9 @@ from milvane.domain.models import (
     Platform,
     Purpose,
 )
+from milvane.domain.sources import read_part
+from milvane.serving.content_requests import ContentRequest, EmbeddedContents
 from milvane.serving.embedding import Embedded, EmbedRequest
-
-EITHER_TEXT_OR_IMAGE = frozenset({"ops-m2-encoder", "ops-m2-encoder-large"})
-"""Models that ignore the image of an input that has a text too."""
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
@@ -111,32 +112,51 @@ def to_text_request(body: TextBody, model: Model) -> EmbedRequest:
     )
 
 
-def to_content_request(body: MultimodalBody, model: Model) -> EmbedRequest:
+def to_content_request(body: MultimodalBody, model: Model, *, is_strict: bool) -> ContentRequest:
     """
     Say in the domain's words what a body asks for.
 
     Raises:
-        InvalidInput: If an input has nothing to embed.
-
-        ModelNotServed: If one has an image: no engine here takes that.
+        InvalidInput: If an input has neither a text nor an image.
     """
-    texts = [_text_of(content, index, model) for index, content in enumerate(body.input)]
-    return EmbedRequest(model=model.name, texts=texts, lane=choose_lane(len(texts)))
+    return ContentRequest(
+        model=model.name,
+        contents=[_content_of(each, index, model) for index, each in enumerate(body.input)],
+        lane=choose_lane(len(body.input)),
+        keeps_contract=is_strict,
+    )
 
 
-def _text_of(content: Content, index: int, model: Model) -> str:
-    if content.text is None and content.image is None:
+def _content_of(content: WireContent, index: int, model: Model) -> Content:
+    parts: list[Part] = []
+    if content.text is not None:
+        parts.append(content.text)
+    if content.image is not None and (content.text is None or model.fuses):
+        parts.append(_image(content.image, index))
+    if not parts:
         raise InvalidInput(f"input {index} has neither text nor image", index=index)
-    has_image = content.image is not None
-    if has_image and content.text is not None and model.name in EITHER_TEXT_OR_IMAGE:
-        has_image = False
-    if has_image or content.text is None:
-        raise ModelNotServed(f"{model.name} has only text served here: input {index} has an image")
-    return content.text
+    return Content(tuple(parts))
+
+
+def _image(source: str, index: int) -> MediaPart:
+    if not isinstance(read_part(source), MediaPart):
+        raise InvalidInput(f"the image of input {index} is no URL and no data URI", index=index)
+    return MediaPart(source.strip(), Modality.IMAGE)
+
+
+def usage_of(embedded: EmbeddedContents) -> dict[str, int]:
+    """Say what a request of contents counts for."""
+    total = embedded.total
+    return {
+        "image": embedded.images,
+        "token_count": total.total,
+        "image_token": total.image,
+        "text_token": total.text,
+    }
 
 
 def render_vectors(
-    embedded: Embedded, usage: dict[str, int], latency_ms: int, request_id: str
+    embedded: Embedded | EmbeddedContents, usage: dict[str, int], latency_ms: int, request_id: str
 ) -> Iterator[bytes]:
     """
     Write an answer of dense vectors, piece by piece.
@@ -181,8 +201,13 @@ def _terms(embedded: Embedded, index: int, *, has_token: bool) -> list[dict[str,
     return terms
 
 
-def _rest(embedded: Embedded, usage: dict[str, int], latency_ms: int, request_id: str) -> bytes:
+def _rest(
+    embedded: Embedded | EmbeddedContents,
+    usage: dict[str, int],
+    latency_ms: int,
+    request_id: str,
+) -> bytes:
     rest: dict[str, Any] = {"request_id": request_id, "latency": latency_ms, "usage": usage}
     if embedded.cut_inputs:
-        rest["milvane"] = {"cut_inputs": embedded.cut_inputs}
+        rest["milvane"] = {"cut_inputs": list(embedded.cut_inputs)}
     return orjson.dumps(rest)[1:]

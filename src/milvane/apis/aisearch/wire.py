@@ -53,7 +53,9 @@ class TextUsage(BaseModel):
 class MultimodalUsage(TextUsage):
     """What a request counts for."""
 
-    image: int
+    image: int = Field(description="Images.")
+    image_token: int
+    text_token: int
 
 
 class Notice(BaseModel):

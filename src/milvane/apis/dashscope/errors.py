@@ -13,6 +13,7 @@ from milvane.apis.openai.errors import message_of as shared_message_of
 from milvane.domain.errors import (
     ErrorKind,
     InvalidInput,
+    MediaTooLarge,
     ModelNotFound,
     ModelNotServed,
     Overloaded,
@@ -70,6 +71,7 @@ _SPECIAL_ROWS: Mapping[type[ServiceError], Row] = MappingProxyType(
     {
         ModelNotFound: Row(400, "InvalidParameter", "Model not exist."),
         ModelNotServed: Row(503, "ModelUnavailable"),
+        MediaTooLarge: Row(400, "InvalidParameter"),
         TooManyPending: Row(429, "Throttling.Concurrency", "Too many concurrent requests."),
         RateExceeded: Row(
             429,
@@ -99,6 +101,9 @@ def message_of(error: ServiceError, model: Model | None) -> str:
 
         model: The model asked for, once it is known.
     """
+    if isinstance(error, MediaTooLarge):
+        opening = f"Exceeded limit on max bytes per data-uri item : {error.max_bytes}"
+        return f"{opening} ({error.message})"
     if opening := row_of(error).opening:
         return f"{opening} ({error.message})"
     return shared_message_of(error, model)

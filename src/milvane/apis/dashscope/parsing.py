@@ -92,7 +92,8 @@ def _check_content(parts: dict[str, Any], index: int) -> None:
     for kind in ("image", "video", "multi_images"):
         media = parts.get(kind, [])
         for address in [media] if isinstance(media, str) else media:
-            if not _is_address(address, may_be_inline=kind != "video"):
+            inline = ("video/",) if kind == "video" and media == address else ("image/", "video/")
+            if not _is_address(address, inline):
                 raise Refused(
                     "The provided URL does not appear to be valid. Ensure it is correctly "
                     f"formatted.: {kind} of contents {index}",
@@ -101,11 +102,11 @@ def _check_content(parts: dict[str, Any], index: int) -> None:
                 )
 
 
-def _is_address(text: str, *, may_be_inline: bool) -> bool:
+def _is_address(text: str, inline: tuple[str, ...]) -> bool:
     scheme, colon, rest = text.partition(":")
     if scheme.lower() == "data":
         kind, comma, encoded = rest.partition(";base64,")
-        return may_be_inline and kind.startswith("image/") and bool(comma and encoded)
+        return kind.startswith(inline) and bool(comma and encoded)
     return bool(colon) and scheme.lower() in {"http", "https", "oss"} and len(rest) > len("//")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from milvane.apis.connection import run_while_connected
+from milvane.apis.dashscope.contents import render_content_answer, to_content_request
 from milvane.apis.dashscope.parsing import parse_multimodal_body, parse_text_body
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.tasks import MAX_PENDING, SUBMISSIONS
@@ -15,10 +16,8 @@ from milvane.apis.dashscope.translate import (
     check_multimodal_model,
     check_text_model,
     find_studio_model,
-    render_content_answer,
     render_text_answer,
     studio_models,
-    to_content_request,
     to_request,
 )
 from milvane.apis.dashscope.wire import (
@@ -102,10 +101,11 @@ def dashscope_router(
         request.state.model = model = find_studio_model(body.model)
         check_multimodal_model(model)
         check_count(len(body.input.contents), _limit(model, settings))
-        service.engine_of(model)
-        work = service.embed(to_content_request(body, model))
+        service.contents.engine_of(model)
+        asked = to_content_request(body, model, is_strict=settings.strict_limits)
+        work = service.contents.embed(asked.request)
         embedded = await run_while_connected(request.receive, work)
-        return await _answer(render_content_answer(embedded, request.state.request_id))
+        return await _answer(render_content_answer(embedded, asked, request.state.request_id))
 
     text_extra = body_of(TextBody)
     add = partial(router.add_api_route, methods=["POST"], route_class_override=DirectRoute)

@@ -8,12 +8,12 @@ import numpy as np
 import orjson
 
 from milvane.apis.dashscope.errors import URL_ERROR
-from milvane.apis.dashscope.wire import Content, MultimodalBody, TextBody
+from milvane.apis.dashscope.wire import TextBody
 from milvane.apis.openai.errors import ALGORITHM
 from milvane.apis.openai.translate import choose_lane
 from milvane.apis.pieces import items_per_piece, render_items
 from milvane.domain.catalogue import MODELS, find_model
-from milvane.domain.errors import InvalidInput, ModelNotFound, ModelNotServed, PermissionDenied
+from milvane.domain.errors import InvalidInput, ModelNotFound, PermissionDenied
 from milvane.domain.models import (
     DENSE_ONLY,
     SPARSE_ONLY,
@@ -117,37 +117,6 @@ def to_request(body: TextBody, model: Model) -> EmbedRequest:
     )
 
 
-def to_content_request(body: MultimodalBody, model: Model) -> EmbedRequest:
-    """
-    Say in the domain's words what a body asks for.
-
-    Raises:
-        ModelNotServed: If a content is more than a text, or contents are to be fused: no engine
-            here takes that.
-    """
-    texts = [_text_of(content, index, model) for index, content in enumerate(body.input.contents)]
-    if body.parameters.enable_fusion and len(texts) > 1:
-        raise ModelNotServed(f"{model.name}: nothing here fuses several contents into one vector")
-    return EmbedRequest(
-        model=model.name,
-        texts=texts,
-        dimension=body.parameters.dimension,
-        instruction=body.parameters.instruct,
-        lane=choose_lane(len(texts)),
-    )
-
-
-def _text_of(content: Content | str, index: int, model: Model) -> str:
-    if isinstance(content, str):
-        return content
-    media = (content.image, content.video, content.multi_images, content.audio)
-    if content.text is None or any(each is not None for each in media):
-        raise ModelNotServed(
-            f"{model.name} has only text served here: contents {index} has images, video or audio"
-        )
-    return content.text
-
-
 def render_text_answer(embedded: Embedded, request_id: str) -> Iterator[bytes]:
     """
     Write the answer, piece by piece.
@@ -159,20 +128,6 @@ def render_text_answer(embedded: Embedded, request_id: str) -> Iterator[bytes]:
     usage |= notice(embedded)
     yield b'{"output":{"embeddings":['
     yield from render_items(_text_items(embedded), per_piece=items_per_piece(embedded.vectors))
-    yield b"]}," + orjson.dumps({"usage": usage, "request_id": request_id})[1:]
-
-
-def render_content_answer(embedded: Embedded, request_id: str) -> Iterator[bytes]:
-    """Write the answer to a request of texts as contents, piece by piece."""
-    tokens = embedded.total_tokens
-    usage: dict[str, Any] = {"input_tokens": tokens, "image_tokens": 0, "total_tokens": tokens}
-    usage |= notice(embedded)
-    rows = np.ascontiguousarray(embedded.vectors)
-    items: Iterator[dict[str, object]] = (
-        {"index": index, "embedding": row, "type": "text"} for index, row in enumerate(rows)
-    )
-    yield b'{"output":{"embeddings":['
-    yield from render_items(items, per_piece=items_per_piece(rows))
     yield b"]}," + orjson.dumps({"usage": usage, "request_id": request_id})[1:]
 
 

@@ -64,8 +64,10 @@ class Content(Body):
     image: str | None = Field(default=None, description="URL or data URI.")
     video: Media | None = Field(default=None, description="URL, or URLs of frames.")
     multi_images: Annotated[list[str], Field(min_length=1)] | None = None
-    audio: str | None = None
-    factor: float | None = Field(default=None, description="Weight within a fused vector.")
+    audio: str | None = Field(default=None, description="Refused: no model here takes audio.")
+    factor: float | None = Field(
+        default=None, description="Weight within a fused vector; changes nothing here."
+    )
 
 
 class MultimodalParameters(Body):
@@ -73,12 +75,25 @@ class MultimodalParameters(Body):
 
     dimension: int | None = None
     output_type: Literal["dense"] = "dense"
-    fps: float | None = Field(default=None, ge=0, le=1, description="Share of frames to sample.")
-    instruct: str | None = None
+    fps: float | None = Field(
+        default=None, ge=0, le=1, description="Frames that are looked at of a second of a video."
+    )
+    instruct: str | None = Field(
+        default=None, description="What the vectors are for, where the weights take that."
+    )
     enable_fusion: bool = Field(default=False, description="One vector for all contents.")
-    res_level: int | None = Field(default=None, ge=0, le=3)
-    max_video_frames: int | None = Field(default=None, ge=1, le=64)
-    auto_truncation: bool | None = None
+    res_level: int | None = Field(
+        default=None,
+        ge=0,
+        le=3,
+        description="How closely an image is looked at: with at most 127, 402, 578 or 1026 tokens.",
+    )
+    max_video_frames: int | None = Field(
+        default=None, ge=1, le=64, description="Frames that are looked at of a whole video."
+    )
+    auto_truncation: bool | None = Field(
+        default=None, description="Cut texts above the model's limit instead of refusing them."
+    )
 
 
 class MultimodalInput(Body):
@@ -152,7 +167,10 @@ class ContentEmbedding(BaseModel):
 
     index: int
     embedding: list[float]
-    type: str
+    type: str = Field(
+        description="What the content is: `text`, `image`, `video`, `multi_images` or `fused`; of "
+        "qwen3-vl-embedding `vl`, or `fusion` for several parts in one vector."
+    )
 
 
 class MultimodalOutput(BaseModel):
@@ -164,9 +182,13 @@ class MultimodalOutput(BaseModel):
 class MultimodalUsage(BaseModel):
     """What a request counts for."""
 
-    input_tokens: int
-    image_tokens: int
-    total_tokens: int
+    input_tokens: int = Field(description="Of texts, with the words that the model adds.")
+    image_tokens: int = Field(description="Of images and videos.")
+    total_tokens: int | None = Field(default=None, description="Only of qwen3-vl-embedding.")
+    image_count: int | None = Field(default=None, description="Only of multimodal-embedding-v1.")
+    duration: float | None = Field(
+        default=None, description="Seconds of videos; only of multimodal-embedding-v1."
+    )
     milvane: Notice | None = None
 
 

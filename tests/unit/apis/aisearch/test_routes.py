@@ -5,28 +5,31 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
+from colours import ColourEngine, DataReader, an_image, colour_service, data_uri
 from milvane.apis.aisearch.errors import TABLE, answer_error, answer_http_refusal
 from milvane.apis.aisearch.translate import MAX_BODY_BYTES
 from milvane.apis.aisearch.wire import ErrorAnswer, MultimodalAnswer, SparseAnswer, TextAnswer
 from milvane.apis.app import create_app
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
 from milvane.domain.errors import ErrorKind, ModelNotFound, QuotaExceeded, RateExceeded
-from milvane.domain.models import Output, Platform
+from milvane.domain.models import ModelName, Output, Platform
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
-from milvane.testing.engines import CountingWeigher, HashingEngine
+from milvane.testing.engines import HashingEngine
 
 WORKSPACE = "/v3/openapi/workspaces/default"
 TEXT = f"{WORKSPACE}/text-embedding/ops-text-embedding-001"
 SPARSE = f"{WORKSPACE}/text-sparse-embedding/ops-text-sparse-embedding-001"
 MULTIMODAL = f"{WORKSPACE}/multi-modal-embedding"
 WEIGHTS = ALL_MINILM_L6_V2.name
+BLUE = data_uri(an_image("blue"))
 TEXT_SERVICES = [
     model
     for model in MODELS.values()
@@ -36,16 +39,10 @@ TEXT_SERVICES = [
 
 @asynccontextmanager
 async def client_with(
-    settings: ApisSettings | None = None, *, served: str | None = None, now_s: float = 0.0
+    settings: ApisSettings | None = None, *, now_s: float = 0.0
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Speak to an application with other settings, one more model served, and a stopped clock."""
-    weights = {**SERVED_BY, **({MODELS[served].name: WEIGHTS} if served else {})}
-    service = EmbeddingService(
-        {WEIGHTS: HashingEngine()},
-        ServingSettings(),
-        weighers={WEIGHTS: CountingWeigher()},
-        served_by=weights,
-    )
+    """Speak to an application with other settings, a stopped clock, and engines for everything."""
+    service = colour_service(ColourEngine(), DataReader())
     app = create_app(service, settings or ApisSettings(), Readiness, clock=lambda: now_s)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://milvane"
@@ -118,7 +115,7 @@ async def test_terms_have_their_text_only_where_asked_for(client: httpx.AsyncCli
             {"input": [{"image": "https://a/b.png"}]},
             503,
             "ModelUnavailable",
-            "this version runs weights for texts alone",
+            "no weights here serve it",
         ),
         (f"{WORKSPACE}/nothing/x", {}, 404, "InvalidParameter", "nothing is served"),
     ],
@@ -151,7 +148,7 @@ async def test_broken_json_is_refused_in_the_documented_words(client: httpx.Asyn
 async def test_rate_is_per_service_and_can_be_turned_off() -> None:
     """Ten multimodal and fifty text requests pass at one moment; with the setting off, any."""
     multimodal = f"{MULTIMODAL}/ops-m2-encoder"
-    async with client_with(served="ops-m2-encoder") as client:
+    async with client_with() as client:
         for path, body, rate in (
             (multimodal, {"input": [{"text": "a"}]}, 10),
             (TEXT, {"input": "a"}, 50),
@@ -161,7 +158,7 @@ async def test_rate_is_per_service_and_can_be_turned_off() -> None:
             assert answers[-1].json()["code"] == "Throttling.RateQuota"
             assert answers[-1].json()["message"].startswith("Requests rate limit exceeded")
             assert answers[-1].headers["retry-after"] == "1"
-    async with client_with(ApisSettings(limit_rates=False), served="ops-m2-encoder") as client:
+    async with client_with(ApisSettings(limit_rates=False)) as client:
         answers = [
             await client.post(multimodal, json={"input": [{"text": "a"}]}) for _ in range(30)
         ]
@@ -183,25 +180,43 @@ async def test_strict_limits_are_those_of_the_contract() -> None:
         assert (await client.post(TEXT, content=large)).status_code == 200
 
 
-async def test_texts_of_a_multimodal_service_are_embedded_where_weights_serve_it() -> None:
-    """A text has a vector; an image beside it is ignored by models that say so, else refused."""
-    both = {"text": "a", "image": "https://a/b.png"}
-    async with client_with(served="ops-m2-encoder") as client:
-        path = f"{MULTIMODAL}/ops-m2-encoder"
-        answer = await client.post(path, json={"input": [{"text": "a"}, both], "options": {"k": 1}})
+@pytest.mark.parametrize("service_id", ["ops-m2-encoder", "ops-gme-qwen2-vl-2b-instruct"])
+async def test_texts_and_images_are_embedded_or_fused(service_id: str) -> None:
+    """Each input has a vector; of a text and an image together, some models embed the text."""
+    inputs = [{"text": "yellow"}, {"image": BLUE}, {"text": "yellow", "image": BLUE}]
+    model = MODELS[ModelName(service_id)]
+    async with client_with() as client:
+        path = f"{MULTIMODAL}/{service_id}"
+        answer = await client.post(path, json={"input": inputs, "options": {"k": 1}})
         parsed = MultimodalAnswer.model_validate_json(answer.content)
-        first, second = parsed.result.embeddings
-        assert first.embedding == second.embedding
-        assert len(first.embedding) == 768
-        assert (parsed.usage.image, parsed.usage.token_count) == (0, 2)
-        nothing = await client.post(path, json={"input": [{}]})
-        assert (nothing.status_code, nothing.json()["code"]) == (400, "InvalidParameter")
-        image = await client.post(path, json={"input": [{"image": "https://a/b.png"}]})
-        assert (image.status_code, image.json()["code"]) == (503, "ModelUnavailable")
-    gme = "ops-gme-qwen2-vl-2b-instruct"
-    async with client_with(served=gme) as client:
-        answer = await client.post(f"{MULTIMODAL}/{gme}", json={"input": [both]})
-        assert answer.status_code == 503
+        rows = np.array([each.embedding for each in parsed.result.embeddings])
+        assert rows.shape == (3, model.default_dimension)
+        cosines = rows @ rows[0]
+        assert cosines[1] < 0.1
+        assert 0.1 < cosines[2] < 0.9 if model.fuses else cosines[2] > 0.999
+        images = 2 if model.fuses else 1
+        usage = parsed.usage
+        assert (usage.image, usage.text_token, usage.image_token) == (images, 2, 16 * images)
+        assert usage.token_count == usage.text_token + usage.image_token
+        assert answer.headers["x-milvane-weights"] == "colours"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "input 1 has neither text nor image"),
+        ({"image": "no address"}, "image of input 1 is no URL"),
+        ({"image": "https://a/b.png"}, "input 1: the address does not answer"),
+        ({"text": ""}, "input 1 is an empty string"),
+    ],
+)
+async def test_bad_contents_are_named(content: dict[str, str], words: str) -> None:
+    """The refusal says which input, and why, in the documented envelope."""
+    async with client_with() as client:
+        path = f"{MULTIMODAL}/ops-m2-encoder"
+        answer = await client.post(path, json={"input": [{"text": "a"}, content]})
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+    assert words in answer.json()["message"]
 
 
 async def test_cut_is_reported() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from milvane.apis.app import create_app
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import MULTIMODAL_PATH, TEXT_PATH
-from milvane.apis.dashscope.wire import MultimodalAnswer, TextAnswer
+from milvane.apis.dashscope.wire import TextAnswer
 from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
@@ -31,14 +31,11 @@ WEIGHTS = ALL_MINILM_L6_V2.name
 async def client_with(
     settings: ApisSettings | None = None,
     *,
-    served: str | None = None,
     tasks: AsyncTasks | None = None,
     weigher: CountingWeigher | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Speak to an application with other settings, one more model served, or tasks."""
+    """Speak to an application with other settings, or tasks."""
     weights = {name: WEIGHTS for name in MODELS if MODELS[name].is_text_only}
-    if served:
-        weights[MODELS[served].name] = WEIGHTS
     service = EmbeddingService(
         {WEIGHTS: HashingEngine()},
         ServingSettings(),
@@ -205,7 +202,7 @@ async def test_cut_and_ignored_parameters_are_reported_with_the_usage(
             contents_body([{"image": "https://a/b.png"}]),
             503,
             "ModelUnavailable",
-            "this version runs weights for texts alone",
+            "no weights here serve it",
         ),
     ],
 )
@@ -244,26 +241,6 @@ async def test_strict_limits_are_those_of_the_contract(model: str, inputs: int, 
     async with client_with() as client:
         assert (await client.post(TEXT_PATH, json=text_body(["a"] * inputs, model))).is_success
         assert (await client.post("/v1/embeddings", json=compatible)).is_success
-
-
-async def test_texts_of_a_multimodal_model_are_embedded_where_weights_serve_it() -> None:
-    """Bare and wrapped texts get a vector each; media and fusion do not silently get another's."""
-    async with client_with(served="qwen3-vl-embedding") as client:
-        contents = ["a", {"text": "b"}]
-        answer = await client.post(MULTIMODAL_PATH, json=contents_body(contents, dimension=256))
-        parsed = MultimodalAnswer.model_validate_json(answer.content)
-        assert [(item.index, item.type) for item in parsed.output.embeddings] == [
-            (0, "text"),
-            (1, "text"),
-        ]
-        assert np.isclose(np.linalg.norm(parsed.output.embeddings[1].embedding), 1, atol=1e-6)
-        assert len(parsed.output.embeddings[0].embedding) == 256
-        assert parsed.usage.total_tokens == parsed.usage.input_tokens == 2
-        for refused in (
-            contents_body([{"text": "a", "image": "https://a/b.png"}]),
-            contents_body(contents, enable_fusion=True),
-        ):
-            assert (await client.post(MULTIMODAL_PATH, json=refused)).status_code == 503
 
 
 @pytest.mark.parametrize("alias", ["/api/v1", "/compatible-mode/v1"])
