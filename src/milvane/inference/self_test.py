@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def check_first(vectors: NDArray[np.float32], name: str) -> None:
     Refuse vectors that no sound network gives.
 
     Args:
-        vectors: Of `SELF_TEST_TEXTS`, rows of length 1.
+        vectors: Of different contents, rows of length 1.
 
         name: Of the weights, for the error.
 
@@ -50,21 +51,29 @@ def check_first(vectors: NDArray[np.float32], name: str) -> None:
     cosines = vectors @ vectors.T - np.eye(len(vectors), dtype=np.float32)
     if cosines.max() > MOST_ALIKE:
         raise Conflict(
-            f"the weights {name} give different texts the same vector: the files are damaged, or "
-            "the folder says another pooling than the network was trained with"
+            f"the weights {name} give different contents the same vector: the files are damaged, "
+            "or the folder says another pooling than the network was trained with"
         )
 
 
-def check_same(vectors: NDArray[np.float32], folder: Path, name: str) -> None:
+def check_same(
+    vectors: NDArray[np.float32],
+    folder: Path,
+    name: str,
+    *,
+    asked: Sequence[str] = SELF_TEST_TEXTS,
+) -> None:
     """
     Compare with the first load, or remember this one as the first.
 
     Args:
-        vectors: Of `SELF_TEST_TEXTS`, rows of length 1.
+        vectors: Rows of length 1.
 
         folder: Of the set; the vectors are kept in it.
 
         name: Of the weights, for the error.
+
+        asked: What the vectors are of, for whoever reads the file.
 
     Raises:
         Conflict: If the vectors are not those of the first load.
@@ -73,7 +82,7 @@ def check_same(vectors: NDArray[np.float32], folder: Path, name: str) -> None:
     path = folder / GOLDEN_NAME
     known = _read(path)
     if known is None:
-        _write(path, vectors)
+        _write(path, vectors, asked)
         return
     if known.shape == vectors.shape:
         cosines = np.einsum("ij,ij->i", known, vectors)
@@ -99,8 +108,8 @@ def _read(path: Path) -> NDArray[np.float32] | None:
     return rows if rows.ndim == 2 else None
 
 
-def _write(path: Path, vectors: NDArray[np.float32]) -> None:
-    content = {"texts": SELF_TEST_TEXTS, "vectors": np.round(vectors, 5).tolist()}
+def _write(path: Path, vectors: NDArray[np.float32], asked: Sequence[str]) -> None:
+    content = {"texts": asked, "vectors": np.round(vectors, 5).tolist()}
     try:
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     except OSError as error:

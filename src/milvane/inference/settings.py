@@ -34,6 +34,18 @@ class InferenceSettings(Section):
         description="Waiting inputs (windows of texts) per lane from which on new requests are "
         "refused. One request may exceed both limits alone.",
     )
+    max_content_pass_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens of one forward pass of weights that take images, those of the images "
+        "included; 0 for 16,384 on a GPU and 2,048 on a processor.",
+    )
+    max_pending_content_tokens: int = Field(
+        default=131_072,
+        ge=1,
+        description="Waiting tokens per lane, those of images included, from which on new contents "
+        "are refused. An image waits as pixels, about 3 KB for a token.",
+    )
     threads: int = Field(
         default=0,
         ge=0,
@@ -42,7 +54,8 @@ class InferenceSettings(Section):
     precision: Precision = Field(
         default="auto",
         description="Number format of the network: bf16 where the processor has it natively, "
-        "else f32; or int8, which keeps matrices in 8 bits and takes half of bf16's memory.",
+        "else f32; or int8, which keeps matrices in 8 bits and takes half of bf16's memory, but "
+        "not of weights that take images.",
     )
     isolated: bool = Field(
         default=False,

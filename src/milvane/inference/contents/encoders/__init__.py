@@ -1,0 +1,1 @@
+"""How each family turns texts, images and videos into what its network takes. No tensors."""

@@ -1,0 +1,1 @@
+"""The networks of each family, through PyTorch; the only modules here that load it."""
