@@ -14,7 +14,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from gateway_bench import Bench, a_bench, a_write, add_function, create, described, with_function
 from milvane.domain.errors import ProviderRefused, ProviderUnavailable
 from milvane.domain.models import Lane, Purpose
-from milvane.domain.providers import ProviderFunction, VectorKind
+from milvane.domain.providers import ProviderFunction, Spending, VectorKind
 from milvane.gateway.translate.functions import decode_record
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
@@ -43,6 +43,7 @@ class Elsewhere:
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,
+        spending: Spending | None = None,
     ) -> FieldVectors:
         """Measure the texts."""
         self.asked.append((function.output.name, purpose, list(texts)))

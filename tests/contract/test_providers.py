@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from milvane.domain.errors import InvalidInput, ProviderRefused, ProviderUnavailable
 from milvane.domain.models import Purpose
-from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
+from milvane.domain.providers import ProviderFunction, Spending, VectorField, VectorKind
 from milvane.providers.calling import Clock
 from milvane.providers.service import ProviderService
 from milvane.providers.settings import ProvidersSettings
@@ -276,6 +276,7 @@ class Bench:
     server: ProviderServer
     function: ProviderFunction
     hand: Hand
+    spending: Spending = field(default_factory=Spending)
 
     async def embed(
         self, *texts: str, purpose: Purpose = Purpose.DOCUMENT, **params: str
@@ -284,7 +285,7 @@ class Bench:
         function = ProviderFunction(
             self.function.provider, {**self.function.params, **params}, self.function.output
         )
-        return await self.service.embed(function, texts, purpose=purpose)
+        return await self.service.embed(function, texts, purpose=purpose, spending=self.spending)
 
 
 @asynccontextmanager
@@ -357,6 +358,14 @@ async def test_texts_are_cut_into_batches_and_stay_in_order(bench: Bench) -> Non
     assert sorted(text for batch in sent for text in batch) == texts
     np.testing.assert_array_equal(vectors, [vector_of(text) for text in texts])
     assert case.batch <= max(map(len, sent))
+
+
+async def test_tokens_are_those_that_the_provider_states(bench: Bench) -> None:
+    """The sum over all batches; a failed attempt says nothing, and some providers never do."""
+    bench.server.play(Reply(status=503))
+    await bench.embed(*["one two three"] * 150, ingestion_prompt="")
+    says_nothing = bench.function.provider == "huggingface"
+    assert bench.spending.tokens == (0 if says_nothing else 450)
 
 
 async def test_passing_failure_is_tried_again(bench: Bench) -> None:

@@ -24,6 +24,14 @@ class VectorField:
     kind: VectorKind = VectorKind.FLOAT
 
 
+@dataclass(slots=True)
+class Spending:
+    """What providers say that a call has used; added to while it runs."""
+
+    tokens: int = 0
+    """Of those that say so: others count nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderFunction:
     """An embedding function whose vectors a remote provider computes."""

@@ -81,9 +81,9 @@ class Authorizer:
         assertion = google_assertion(key, now_s=time.time())
         form = urlencode({"grant_type": GOOGLE_GRANT, "assertion": assertion}).encode()
         outgoing = Outgoing(key["token_uri"], _FORM, form, hidden=(assertion,))
-        content = await self._http.post(outgoing, timeout_s=timeout_s)
+        answer = await self._http.post(outgoing, timeout_s=timeout_s)
         try:
-            reply = orjson.loads(content)
+            reply = orjson.loads(answer.content)
             token, lifetime_s = str(reply["access_token"]), float(reply["expires_in"])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             raise ProviderRefused(

@@ -53,6 +53,15 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    content: bytes
+    headers: Mapping[str, str]
+    """Found whatever the case of their names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A request to be sent, as often as it takes."""
 
@@ -118,7 +127,7 @@ class HttpCaller:
             )
         return self._client
 
-    async def post(self, outgoing: Outgoing, *, timeout_s: float) -> bytes:
+    async def post(self, outgoing: Outgoing, *, timeout_s: float) -> Answer:
         """
         Send a request until it is answered.
 
@@ -128,7 +137,7 @@ class HttpCaller:
             timeout_s: Time for all attempts and the pauses between them.
 
         Returns:
-            The body of the reply with status 200.
+            The reply with status 200.
 
         Raises:
             ProviderUnavailable: If the server did not answer, and another time it may.
@@ -152,7 +161,7 @@ class HttpCaller:
                     raise _to_error(failed.failure, outgoing.hidden) from None
             await self._clock.sleep(pause_s)
 
-    async def _attempt(self, outgoing: Outgoing, deadline: float) -> bytes:
+    async def _attempt(self, outgoing: Outgoing, deadline: float) -> Answer:
         origin = origin_of(outgoing.url)
         try:
             async with self._endpoints.slot(origin, wait_s=self._left(deadline)) as endpoint:
@@ -164,12 +173,12 @@ class HttpCaller:
     def _left(self, deadline: float) -> float:
         return max(deadline - self._clock.monotonic(), 0.0)
 
-    async def _send(self, outgoing: Outgoing, endpoint: Endpoint, *, timeout_s: float) -> bytes:
-        outcome, failure, content = Outcome.UNKNOWN, None, b""
+    async def _send(self, outgoing: Outgoing, endpoint: Endpoint, *, timeout_s: float) -> Answer:
+        outcome, failure, answer = Outcome.UNKNOWN, None, Answer(b"", {})
         try:
             with anyio.fail_after(timeout_s):
                 status, headers, content = await self._exchange(outgoing)
-            failure = self._judge(status, headers, content)
+            failure, answer = self._judge(status, headers, content), Answer(content, headers)
         except TimeoutError:
             failure = _transport_failure(outgoing.url, "context deadline exceeded")
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
@@ -184,7 +193,7 @@ class HttpCaller:
             self._endpoints.settle(endpoint, outcome, said)
         if failure is not None:
             raise _Failed(failure)
-        return content
+        return answer
 
     async def _exchange(self, outgoing: Outgoing) -> tuple[int, httpx2.Headers, bytes]:
         """Send once, and read the reply up to the limit."""

@@ -76,6 +76,13 @@ class Provider:
     environment: Sequence[str] = ()
     """Variables of the credential after ``MILVUS_``; ``<NAME>_API_KEY`` where none is given."""
     has_int8: bool = False
+    tokens_at: Sequence[str] = ()
+    """
+    Where a reply says how many tokens were used: keys joined with dots, ``*`` for all of a list;
+    the first that is there counts.
+    """
+    tokens_header: str = ""
+    """The header that says so, in lower case."""
     int8_refusal: str = ""
     """Milvus's own words for an INT8_VECTOR field, where a provider has some."""
 

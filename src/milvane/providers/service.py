@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Purpose
-from milvane.domain.providers import ProviderFunction, VectorKind
+from milvane.domain.providers import ProviderFunction, Spending, VectorKind
 from milvane.providers.authorizing import Authorizer
 from milvane.providers.batches import run_in_order, split
 from milvane.providers.calling import Clock, HttpCaller, Outgoing
@@ -26,7 +26,7 @@ from milvane.providers.configuration import (
 from milvane.providers.credentials import Secrets, find_secrets
 from milvane.providers.dialect import Dialect, OperatorEntry, Provider
 from milvane.providers.parameters import origin_of, read_positive
-from milvane.providers.replies import Vectors, read_vectors
+from milvane.providers.replies import Vectors, read_reply, read_tokens, read_vectors
 from milvane.providers.settings import ProvidersSettings
 from milvane.providers.table import PROVIDERS
 
@@ -137,6 +137,7 @@ class ProviderService:
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,  # noqa: ARG002 - named by the port
+        spending: Spending | None = None,
     ) -> Vectors:
         """
         Compute the vectors of texts, in as many requests as it takes.
@@ -152,6 +153,8 @@ class ProviderService:
 
             is_fresh: Makes no difference here, where nothing is kept.
 
+            spending: What the provider says that it used is added to it, as far as it got.
+
         Returns:
             Shape ``(texts, dimension)``, in the order of the texts, of the field's kind.
 
@@ -163,7 +166,7 @@ class ProviderService:
         target = self._aim(function)
         ends_at = None if time_left_s is None else self._clock.monotonic() + time_left_s
         jobs = [
-            partial(self._embed_batch, target, batch, purpose, ends_at)
+            partial(self._embed_batch, target, batch, purpose, ends_at, spending or Spending())
             for batch in split(texts, target.dialect.max_batch_texts)
         ]
         parts = await run_in_order(jobs, max_concurrent=self._settings.max_concurrent_batches)
@@ -173,7 +176,12 @@ class ProviderService:
         return joined
 
     async def _embed_batch(
-        self, target: _Target, texts: Sequence[str], purpose: Purpose, ends_at: float | None
+        self,
+        target: _Target,
+        texts: Sequence[str],
+        purpose: Purpose,
+        ends_at: float | None,
+        spending: Spending,
     ) -> Vectors:
         timeout_s = target.timeout_s
         if ends_at is not None:
@@ -192,9 +200,11 @@ class ProviderService:
             content=body,
             hidden=target.secrets.reveal() if target.secrets else (),
         )
-        content = await self._http.post(outgoing, timeout_s=timeout_s)
+        answer = await self._http.post(outgoing, timeout_s=timeout_s)
+        reply = read_reply(answer.content)
+        spending.tokens += read_tokens(target.provider, reply, answer.headers)
         field = target.function.output
-        return read_vectors(target.dialect, content, texts=len(texts), field=field)
+        return read_vectors(target.dialect, reply, texts=len(texts), field=field)
 
     def _configuration(self) -> Configuration:
         return merge(self._own, self._file.current()) if self._file else self._own

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from milvane.domain.errors import InvalidInput, ServiceError
 from milvane.domain.models import Output, Purpose
-from milvane.domain.providers import ProviderFunction
+from milvane.domain.providers import ProviderFunction, Spending
 from milvane.domain.vectors import SparseVector
 from milvane.serving.accounting import Accounts
 from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared
@@ -51,6 +51,7 @@ class NoProviders:
         purpose: Purpose,  # noqa: ARG002 - named by the port
         time_left_s: float | None = None,  # noqa: ARG002 - named by the port
         is_fresh: bool = False,  # noqa: ARG002 - named by the port
+        spending: Spending | None = None,  # noqa: ARG002 - named by the port
     ) -> FieldVectors:
         """Refuse any function."""
         raise InvalidInput(f"the provider {function.provider} is not called from here")
@@ -195,13 +196,19 @@ async def _compute_remote(
     time_left_s: float | None,
     accounts: Accounts,
 ) -> FunctionVectors:
-    function = prepared.function
-    # What a provider counts as tokens, and bills, only the provider knows.
+    function, spending = prepared.function, Spending()
     model = function.params.get("model_name", function.provider)
-    with accounts.call(model, inputs=len(prepared.inverse), tokens=0, provider=function.provider):
+    call = accounts.call(model, inputs=len(prepared.inverse), tokens=0, provider=function.provider)
+    with call as account:
         vectors = await providers.embed(
-            function, prepared.texts, purpose=prepared.purpose, time_left_s=time_left_s
+            function,
+            prepared.texts,
+            purpose=prepared.purpose,
+            time_left_s=time_left_s,
+            spending=spending,
         )
+        # What a provider counts as tokens, and bills, only the provider knows, and says afterwards.
+        account.tokens = spending.tokens
     repeats = len(prepared.texts) < len(prepared.inverse)
     return FunctionVectors(vectors[prepared.inverse] if repeats else vectors)
 

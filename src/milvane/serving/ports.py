@@ -13,7 +13,7 @@ from milvane.domain.contents import ContentTokens, MediaFacts, MediaPart, SeenPa
 from milvane.domain.contents import Wishes as Wishes
 from milvane.domain.models import Lane, Modality, Purpose
 from milvane.domain.pictures import Seen, Viewing
-from milvane.domain.providers import ProviderFunction
+from milvane.domain.providers import ProviderFunction, Spending
 from milvane.domain.vectors import SparseVector
 
 FieldVectors: TypeAlias = NDArray[np.float32] | NDArray[np.int8]
@@ -342,6 +342,7 @@ class RemoteProviders(Protocol):
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,
+        spending: Spending | None = None,
     ) -> FieldVectors:
         """
         Compute the vectors of texts, however many; being cancelled ends the call.
@@ -356,6 +357,8 @@ class RemoteProviders(Protocol):
             time_left_s: Until the caller's deadline.
 
             is_fresh: Ask the provider, whatever is known already.
+
+            spending: What the provider says that it used is added to it.
 
         Returns:
             One row for each text, in order.

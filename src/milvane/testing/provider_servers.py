@@ -84,6 +84,8 @@ class Script:
 
     texts: Callable[[Any], Sequence[str]]
     reply: Callable[[list[list[float]]], Any]
+    usage: Callable[[int], Mapping[str, Any]] | None = None
+    """What a reply says of tokens used; none where it says nothing of them."""
     is_int8: Callable[[Any], bool] = lambda _: False
 
 
@@ -100,7 +102,9 @@ def _numbered(index: str) -> Callable[[list[list[float]]], list[dict[str, Any]]]
 
 
 _OPENAI = Script(
-    texts=lambda body: body["input"], reply=lambda found: {"data": _numbered("index")(found)}
+    texts=lambda body: body["input"],
+    reply=lambda found: {"data": _numbered("index")(found)},
+    usage=lambda tokens: {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}},
 )
 _BARE = Script(texts=lambda body: body["inputs"], reply=lambda found: found)
 SCRIPTS: Mapping[str, Script] = {
@@ -110,37 +114,41 @@ SCRIPTS: Mapping[str, Script] = {
     "voyageai": Script(
         texts=_OPENAI.texts,
         reply=_OPENAI.reply,
+        usage=lambda tokens: {"usage": {"total_tokens": tokens}},
         is_int8=lambda body: body["output_dtype"] == "int8",
     ),
     "dashscope": Script(
         texts=lambda body: body["input"]["texts"],
-        reply=lambda found: {
-            "output": {"embeddings": _numbered("text_index")(found)},
-            "usage": {"total_tokens": 1},
-        },
+        reply=lambda found: {"output": {"embeddings": _numbered("text_index")(found)}},
+        usage=lambda tokens: {"usage": {"total_tokens": tokens}},
     ),
     "cohere": Script(
         texts=lambda body: body["texts"],
         reply=lambda found: {"embeddings": {"float": found, "int8": found}},
+        usage=lambda tokens: {"meta": {"billed_units": {"input_tokens": tokens}}},
         is_int8=lambda body: body["embedding_types"] == ["int8"],
     ),
     "bedrock": Script(
         texts=lambda body: [body["inputText"]],
-        reply=lambda found: {"embedding": found[0], "inputTextTokenCount": 1},
+        reply=lambda found: {"embedding": found[0]},
+        usage=lambda tokens: {"inputTextTokenCount": tokens},
     ),
     "vertexai": Script(
         texts=lambda body: [instance["content"] for instance in body["instances"]],
         reply=lambda found: {"predictions": [{"embeddings": {"values": v}} for v in found]},
+        usage=lambda tokens: {"usageMetadata": {"promptTokenCount": tokens}},
     ),
     "gemini": Script(
         texts=lambda body: [r["content"]["parts"][0]["text"] for r in body["requests"]],
         reply=lambda found: {"embeddings": [{"values": vector} for vector in found]},
+        usage=lambda tokens: {"usageMetadata": {"promptTokenCount": tokens}},
     ),
     "tei": _BARE,
     "huggingface": _BARE,
     "yc": Script(
         texts=lambda body: body.get("texts") or [body["text"]],
         reply=lambda found: {"embedding": found[0]} if len(found) == 1 else {"embeddings": found},
+        usage=lambda tokens: {"numTokens": str(tokens)},
     ),
 }
 """By the provider's name."""
@@ -201,7 +209,17 @@ class ProviderServer:
             return Reply(content=b'{"data": [')
         if play is Trouble.NO_VECTORS:
             return Reply(content=b'{"object": "sorry"}')
-        return Reply(content=json.dumps(self.script.reply(self._vectors(request, play))).encode())
+        reply, headers = self.script.reply(self._vectors(request, play)), {}
+        tokens = self.tokens_of(request)
+        if self.script.usage is not None:
+            reply |= self.script.usage(tokens)
+        else:  # as Text Embeddings Inference does; the pipeline of Hugging Face says nothing
+            headers["X-Compute-Tokens"] = str(tokens)
+        return Reply(content=json.dumps(reply).encode(), headers=headers)
+
+    def tokens_of(self, request: Received) -> int:
+        """Count the tokens of a request: here, its words."""
+        return sum(len(text.split()) for text in self.script.texts(request.body))
 
     def _vectors(self, request: Received, play: Trouble | None) -> list[list[float]]:
         make = int8_vector_of if self.script.is_int8(request.body) else vector_of

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from milvane.domain.callers import ANYONE, Caller, Origin
@@ -14,13 +16,18 @@ from milvane.domain.errors import (
     Internal,
     Overloaded,
     PermissionDenied,
+    ProviderRefused,
     QuotaExceeded,
     ServiceError,
 )
+from milvane.domain.models import Purpose
+from milvane.domain.providers import ProviderFunction, Spending, VectorField
 from milvane.domain.usage import Operation, Outcome, UsageRecord
 from milvane.serving.accounting import Accounts
 from milvane.serving.callers import calling, current_caller, current_origin
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
+from milvane.serving.functions import NoProviders, compute_all, prepare_remote
+from milvane.serving.ports import FieldVectors
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine
 
@@ -153,3 +160,41 @@ def test_caller_and_origin_end_with_the_call() -> None:
         assert current_origin().instance == "default"
     assert current_caller() == ANYONE
     assert current_origin() == Origin(Operation.API)
+
+
+class Elsewhere(NoProviders):
+    """A provider that says what it used: two tokens a text."""
+
+    async def embed(
+        self,
+        function: ProviderFunction,
+        texts: Sequence[str],
+        *,
+        purpose: Purpose,
+        time_left_s: float | None = None,
+        is_fresh: bool = False,
+        spending: Spending | None = None,
+    ) -> FieldVectors:
+        """Say it, and fail if that is wanted."""
+        assert spending is not None
+        spending.tokens += 2 * len(texts)
+        if "refuse" in texts:
+            raise ProviderRefused("no")
+        return np.zeros((len(texts), 1), np.float32)
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [(["a", "b", "a"], 4), (["a", "refuse"], 0)])
+async def test_what_a_provider_says_it_used_is_entered(texts: list[str], tokens: int) -> None:
+    """Each distinct text is paid for once, and a call that fails counts nothing."""
+    books = Books()
+    accounts = Accounts(books, books)
+    service = EmbeddingService(
+        {ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings(), accounts=accounts
+    )
+    function = ProviderFunction("tei", {"model_name": "far"}, VectorField("dense", 1))
+    asked = prepare_remote(function, texts, Purpose.DOCUMENT)
+    with contextlib.suppress(ProviderRefused):
+        await compute_all(service, Elsewhere(), [asked])
+    [record] = books.records
+    assert (record.key.model, record.key.provider, record.tokens) == ("far", "tei", tokens)
+    assert (books.reserved, books.settled) == ([0], [tokens])

@@ -17,7 +17,7 @@ from milvane.domain.errors import (
     ProviderUnavailable,
 )
 from milvane.domain.models import SPARSE_ONLY, Output, Purpose
-from milvane.domain.providers import ProviderFunction, VectorField
+from milvane.domain.providers import ProviderFunction, Spending, VectorField
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
 from milvane.serving.functions import (
     LocalPrepared,
@@ -53,9 +53,12 @@ class Elsewhere:
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,
+        spending: Spending | None = None,
     ) -> FieldVectors:
         """Measure the texts."""
         self.calls.append(list(texts))
+        if spending is not None:
+            spending.tokens += 2 * len(texts)
         if "refuse" in texts:
             raise ProviderRefused("no")
         if "wait" in texts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from milvane.domain.errors import InvalidInput
 from milvane.domain.providers import ProviderFunction
 from milvane.providers.dialect import OperatorEntry, Provider
-from milvane.providers.dialects.openai import OpenAi
+from milvane.providers.dialects.openai import TOKENS_AT, OpenAi
 from milvane.providers.parameters import quote_segment, read_dimension, read_model, with_path
 
 _API_VERSION = "api-version=2024-06-01"
@@ -30,4 +30,6 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> OpenAi:
     )
 
 
-PROVIDER = Provider(name="azure_openai", open=_open, key_header=("api-key", "{}"))
+PROVIDER = Provider(
+    name="azure_openai", open=_open, key_header=("api-key", "{}"), tokens_at=TOKENS_AT
+)

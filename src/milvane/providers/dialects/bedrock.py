@@ -64,5 +64,6 @@ PROVIDER = Provider(
     name="bedrock",
     open=_open,
     credential=CredentialKind.KEY_PAIR,
+    tokens_at=("inputTextTokenCount",),
     environment=("BEDROCK_ACCESS_KEY_ID", "BEDROCK_SECRET_ACCESS_KEY"),
 )

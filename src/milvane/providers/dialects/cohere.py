@@ -69,5 +69,9 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> Cohere:
 
 
 PROVIDER = Provider(
-    name="cohere", open=_open, key_header=("Authorization", "bearer {}"), has_int8=True
+    name="cohere",
+    open=_open,
+    key_header=("Authorization", "bearer {}"),
+    has_int8=True,
+    tokens_at=("meta.billed_units.input_tokens",),
 )

@@ -53,4 +53,4 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> Dashscope:
     return Dashscope(url=url, model=read_model(function), dimension=read_dimension(function))
 
 
-PROVIDER = Provider(name="dashscope", open=_open)
+PROVIDER = Provider(name="dashscope", open=_open, tokens_at=("usage.total_tokens",))

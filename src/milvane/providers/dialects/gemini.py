@@ -66,5 +66,6 @@ PROVIDER = Provider(
     name="gemini",
     open=_open,
     key_header=("x-goog-api-key", "{}"),
+    tokens_at=("usageMetadata.promptTokenCount",),
     int8_refusal="Gemini embedding only supports FloatVector field, got Int8Vector",
 )

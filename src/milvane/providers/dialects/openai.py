@@ -14,6 +14,8 @@ from milvane.providers.parameters import place_url, read_dimension, read_model, 
 
 DEFAULT_URL = "https://api.openai.com/v1/embeddings"
 _MAX_BATCH_TEXTS = 128
+TOKENS_AT = ("usage.total_tokens", "usage.prompt_tokens")
+"""Where servers of this dialect say what was used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +58,4 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> OpenAi:
     )
 
 
-PROVIDER = Provider(name="openai", open=_open)
+PROVIDER = Provider(name="openai", open=_open, tokens_at=TOKENS_AT)

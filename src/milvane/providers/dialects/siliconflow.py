@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from milvane.domain.providers import ProviderFunction
 from milvane.providers.dialect import OperatorEntry, Provider
-from milvane.providers.dialects.openai import OpenAi, complete_url
+from milvane.providers.dialects.openai import TOKENS_AT, OpenAi, complete_url
 from milvane.providers.parameters import place_url, read_dimension, read_model
 
 DEFAULT_URL = "https://api.siliconflow.cn/v1/embeddings"
@@ -21,4 +21,4 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> OpenAi:
     )
 
 
-PROVIDER = Provider(name="siliconflow", open=_open)
+PROVIDER = Provider(name="siliconflow", open=_open, tokens_at=TOKENS_AT)

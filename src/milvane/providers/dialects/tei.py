@@ -84,4 +84,6 @@ def _url(url: str, endpoint: str, operator: str) -> str:
     return with_path(base, path if path.endswith(_PATH) else path + _PATH)
 
 
-PROVIDER = Provider(name="tei", open=_open, is_credential_optional=True)
+PROVIDER = Provider(
+    name="tei", open=_open, is_credential_optional=True, tokens_header="x-compute-tokens"
+)

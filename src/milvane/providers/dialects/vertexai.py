@@ -96,5 +96,9 @@ PROVIDER = Provider(
     name="vertexai",
     open=_open,
     credential=CredentialKind.GOOGLE_KEY,
+    tokens_at=(
+        "predictions.*.embeddings.statistics.token_count",
+        "usageMetadata.promptTokenCount",
+    ),
     environment=("GOOGLE_APPLICATION_CREDENTIALS",),
 )

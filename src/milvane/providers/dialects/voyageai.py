@@ -53,4 +53,4 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> VoyageAi:
     )
 
 
-PROVIDER = Provider(name="voyageai", open=_open, has_int8=True)
+PROVIDER = Provider(name="voyageai", open=_open, has_int8=True, tokens_at=("usage.total_tokens",))

@@ -49,4 +49,9 @@ def _open(function: ProviderFunction, entry: OperatorEntry) -> YandexCloud:
     )
 
 
-PROVIDER = Provider(name="yc", open=_open, key_header=("Authorization", "Api-Key {}"))
+PROVIDER = Provider(
+    name="yc",
+    open=_open,
+    key_header=("Authorization", "Api-Key {}"),
+    tokens_at=("numTokens",),
+)

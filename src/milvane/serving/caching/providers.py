@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from milvane.domain.models import Lane, Purpose
-from milvane.domain.providers import ProviderFunction, VectorKind
+from milvane.domain.providers import ProviderFunction, Spending, VectorKind
 from milvane.serving.caching.cache import Form, VectorCache
 from milvane.serving.ports import FieldVectors, RemoteProviders
 
@@ -59,8 +59,9 @@ class CachedProviders:
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,
+        spending: Spending | None = None,
     ) -> FieldVectors:
-        """Compute the vectors of texts, or find them; see the port."""
+        """Compute the vectors of texts, or find them, which uses nothing; see the port."""
 
         async def ask(positions: Sequence[int]) -> FieldVectors:
             return await self._providers.embed(
@@ -68,6 +69,7 @@ class CachedProviders:
                 [texts[position] for position in positions],
                 purpose=purpose,
                 time_left_s=time_left_s,
+                spending=spending,
             )
 
         component = _COMPONENTS.get(function.output.kind)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from milvane.domain.models import Purpose
-from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
+from milvane.domain.providers import ProviderFunction, Spending, VectorField, VectorKind
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.providers import CachedProviders
 from milvane.serving.caching.settings import CacheSettings
@@ -38,9 +38,12 @@ class Paid:
         purpose: Purpose,
         time_left_s: float | None = None,
         is_fresh: bool = False,
+        spending: Spending | None = None,
     ) -> FieldVectors:
         """Measure the texts."""
         self.bill += texts
+        if spending is not None:
+            spending.tokens += len(texts)
         kind = np.int8 if function.output.kind is VectorKind.INT8 else np.float32
         return np.array([[len(text)] for text in texts], kind)
 
@@ -95,3 +98,14 @@ async def test_provider_is_asked_whatever_is_known_if_that_is_wanted() -> None:
     for is_fresh in (False, True, False):
         await cached.embed(function(), ["a"], purpose=Purpose.DOCUMENT, is_fresh=is_fresh)
     assert paid.bill == ["a", "a"]
+
+
+async def test_kept_vectors_use_no_tokens() -> None:
+    """Only what was asked of the provider counts as used."""
+    cached = CachedProviders(Paid(), VectorCache(CacheSettings()))
+    used = []
+    for texts in (["a", "b"], ["a", "c"], ["b"]):
+        spending = Spending()
+        await cached.embed(function(), texts, purpose=Purpose.DOCUMENT, spending=spending)
+        used.append(spending.tokens)
+    assert used == [2, 1, 0]
