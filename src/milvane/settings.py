@@ -35,6 +35,7 @@ from milvane.inference.weights import default_folder
 from milvane.instances.selection import InstanceSettings
 from milvane.instances.settings import LiteSettings
 from milvane.jobs.settings import JobsSettings
+from milvane.media.reading_settings import MediaReaderSettings
 from milvane.media.settings import MediaSettings
 from milvane.metering.alerts.settings import AlertSettings
 from milvane.metering.settings import MeteringSettings
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     jobs: JobsSettings = JobsSettings()
     media: MediaSettings = MediaSettings()
+    media_reader: MediaReaderSettings = MediaReaderSettings()
     lite: LiteSettings = LiteSettings()
     deployments: dict[str, str] = Field(default_factory=dict)
     """Which weights serve a model, by its name; `*` for all that take texts alone."""

@@ -38,7 +38,7 @@ def test_one_address_is_media(value: str) -> None:
         "cat",
         "see https://a.example/cat.jpg",
         "https://a.example/cat.jpg is a cat",
-        "https://a.example/cat.jpg，一只猫",
+        "https://a.example/cat.jpg\uff0c一只猫",
         "https://a.example/<cat>",
         "https://",
         "https:///cat.jpg",

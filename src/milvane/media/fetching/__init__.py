@@ -1,0 +1,1 @@
+"""Fetching from addresses that callers write, within the rules of `policy`."""

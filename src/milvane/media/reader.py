@@ -1,0 +1,394 @@
+"""
+Images and videos that callers point at: found, fetched, recognised, kept, and decoded.
+
+Satisfies `serving.ports.MediaReader`. Every message is about the one image or video; who asked for
+several adds which of them it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeAlias
+from urllib.parse import unquote
+
+import anyio
+
+from milvane.domain.callers import ANYONE
+from milvane.domain.contents import MediaFacts, MediaPart
+from milvane.domain.errors import (
+    InvalidInput,
+    MediaRejected,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+)
+from milvane.domain.models import Modality
+from milvane.domain.pictures import Seen, Viewing
+from milvane.media.decoding.exchange import Found
+from milvane.media.decoding.pool import DecoderPool
+from milvane.media.desk import MediaDesk
+from milvane.media.errors import AddressExpired
+from milvane.media.fetching.fetcher import Fetcher
+from milvane.media.keeping.cache import Draft, Held, MediaCache
+from milvane.media.kinds import HEAD_BYTES, KINDS, Kind, recognise
+from milvane.media.objects import Place
+from milvane.media.policy import UNREACHABLE
+from milvane.media.reading_settings import MediaReaderSettings
+from milvane.media.sources import address_key, read_data, too_large
+from milvane.storage.files import FileStore
+
+_PIECE_BYTES = 1024 * 1024
+_NAMES = {Modality.IMAGE: "an image", Modality.VIDEO: "a video"}
+
+
+Opened: TypeAlias = tuple[bytes | None, BinaryIO]
+"""A file, and its digest where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStores:
+    """Where media may be without being fetched."""
+
+    desk: MediaDesk | None = None
+    """The store of media, for addresses that it signed, and `oss://bucket/key`."""
+    files: FileStore | None = None
+    """The store of files, for `oss://` and the key of an upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for, and for whom."""
+
+    part: MediaPart
+    tenant: str
+    max_bytes: int
+    end_s: float
+    """When it must be here, by `time.monotonic`."""
+
+
+class Seeable(Protocol):
+    """Media that `GuardedReader.fetch` gave."""
+
+    @property
+    def facts(self) -> MediaFacts:
+        """What it is."""
+
+    def close(self) -> None:
+        """Let go of the bytes."""
+
+
+class GuardedReader:
+    """Gets media and decodes it; its parts are entered and left by who made them."""
+
+    def __init__(
+        self,
+        settings: MediaReaderSettings,
+        cache: MediaCache,
+        fetcher: Fetcher,
+        decoders: DecoderPool,
+        stores: OwnStores,
+    ) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._fetcher = fetcher
+        self._decoders = decoders
+        self._stores = stores
+        self._turns = _Turns()
+        self._fetching = 0
+
+    async def fetch(
+        self,
+        part: MediaPart,
+        *,
+        tenant: str = ANYONE.tenant,
+        max_bytes: int | None = None,
+        time_left_s: float | None = None,
+    ) -> Held:
+        """Get the bytes of an image or a video, and look what it is; see the port."""
+        settings = self._settings
+        if self._fetching >= settings.max_waiting:
+            raise Overloaded(
+                f"{self._fetching} images and videos are being fetched; try again",
+                retry_after_s=1.0,
+            )
+        largest = max(settings.max_image_bytes, settings.max_video_bytes)
+        allowed_s = settings.timeout_s if time_left_s is None else time_left_s
+        seconds = max(0.0, min(settings.timeout_s, allowed_s))
+        wanted = Wanted(
+            part,
+            tenant,
+            largest if max_bytes is None else min(largest, max_bytes),
+            end_s=time.monotonic() + seconds,
+        )
+        self._fetching += 1
+        try:
+            with anyio.fail_after(seconds):
+                held = await self._find(wanted)
+        except TimeoutError as error:
+            raise MediaRejected(UNREACHABLE) from error
+        finally:
+            self._fetching -= 1
+        try:
+            self._check(held.facts, wanted)
+        except MediaRejected:
+            held.close()
+            raise
+        return held
+
+    async def see(
+        self, media: Seeable, viewing: Viewing, *, time_left_s: float | None = None
+    ) -> Seen:
+        """Decode an image or a video; see the port."""
+        if not isinstance(media, Held):
+            raise TypeError("only what fetch has given can be seen")
+        facts = media.facts
+        if facts.modality is Modality.VIDEO and viewing.clip is None:
+            raise MediaRejected("it is a video, and the model takes images only")
+        found = Found(facts.width, facts.height, facts.frames, facts.duration_s)
+        return await self._decoders.see(
+            KINDS[facts.format], media.path, viewing, found, time_left_s=time_left_s
+        )
+
+    async def _find(self, wanted: Wanted) -> Held:
+        source = wanted.part.source.strip()
+        scheme = source.partition(":")[0].lower()
+        if scheme == "data":
+            content = read_data(source, max_bytes=wanted.max_bytes)
+            return await self._keep_all(wanted, partial(_write_all, content))
+        if scheme in ("http", "https"):
+            return await self._find_address(source, wanted)
+        if scheme == "oss":
+            return await self._find_object(source, wanted)
+        raise MediaRejected(
+            "it is named by none of what is read: an http:// or https:// address, a data: URI, or "
+            "an oss:// object"
+        )
+
+    # --- addresses -------------------------------------------------------------------------------
+
+    async def _find_address(self, url: str, wanted: Wanted) -> Held:
+        own = await self._open_own(url)
+        if own is not None:
+            return await self._keep_file(own[1], own[0], wanted)
+        self._fetcher.check(url)
+        key = address_key(url, wanted.tenant)
+        async with self._turns.of(key):
+            known = self._cache.address(key)
+            held = None if known is None else await self._cache.find(known.digest)
+            if known is None or held is None:
+                return await self._fetch(url, key, wanted)
+            if self._cache.is_fresh(known, self._settings.fresh_s):
+                return held
+            with closing(held):
+                return await self._fetch(url, key, wanted, present=held)
+
+    async def _fetch(
+        self, url: str, key: bytes, wanted: Wanted, present: Held | None = None
+    ) -> Held:
+        known = None if present is None else self._cache.address(key)
+        async with self._cache.draft() as draft:
+            intake = _Intake(draft, wanted, self._settings)
+            fetched = await self._fetcher.fetch(
+                url,
+                intake.take,
+                max_bytes=wanted.max_bytes,
+                known=None if known is None else known.validators,
+            )
+            held: Held | None
+            if fetched.is_unchanged and present is not None:
+                held = await self._cache.find(present.facts.digest)
+            else:
+                held = await self._keep(draft, intake.end(), wanted)
+        if held is None:  # damaged on the disk since it was found
+            return await self._fetch(url, key, wanted)
+        await self._cache.learn(key, held.facts.digest, fetched.validators)
+        return held
+
+    async def _open_own(self, url: str) -> Opened | None:
+        """Open what an address of our own store names; none if it is not one."""
+        if self._stores.desk is None:
+            return None
+        try:
+            found = await self._stores.desk.open_address(url)
+        except AddressExpired as error:
+            raise MediaRejected("its address has expired: sign it anew") from error
+        except (InvalidInput, NotFound, PermissionDenied) as error:
+            raise MediaRejected(f"its address is refused by the media store: {error}") from error
+        except ValueError as error:  # no address at all
+            raise MediaRejected("its address cannot be read") from error
+        return None if found is None else (bytes.fromhex(found[0].content.sha256), found[1])
+
+    # --- objects here ----------------------------------------------------------------------------
+
+    async def _find_object(self, uri: str, wanted: Wanted) -> Held:
+        name = uri.partition("://")[2]
+        for each in dict.fromkeys((name, unquote(name))):  # some clients escape it, others do not
+            opened = await self._open_upload(each, wanted.tenant)
+            if opened is None:
+                opened = await self._open_stored(each, wanted.tenant)
+            if opened is not None:
+                return await self._keep_file(opened[1], opened[0], wanted)
+        raise MediaRejected("there is no such oss:// object here, or it is another tenant's")
+
+    async def _open_upload(self, name: str, tenant: str) -> Opened | None:
+        if self._stores.files is None:
+            return None
+        try:
+            file = await self._stores.files.find_key(name, tenant=tenant)
+            path = self._stores.files.path_of(file)
+            return None, await self._cache.run_file(partial(_open, path))
+        except NotFound:
+            return None
+
+    async def _open_stored(self, name: str, tenant: str) -> Opened | None:
+        bucket, _, key = name.partition("/")
+        if self._stores.desk is None:
+            return None
+        try:
+            found, file = await self._stores.desk.store.open(Place(tenant, bucket, key))
+        except (NotFound, InvalidInput):
+            return None
+        return bytes.fromhex(found.content.sha256), file
+
+    # --- keeping ---------------------------------------------------------------------------------
+
+    async def _keep_file(self, file: BinaryIO, digest: bytes | None, wanted: Wanted) -> Held:
+        """Keep the content of a file, and close it."""
+        with closing(file):
+            held = None if digest is None else await self._cache.find(digest)
+            if held is not None:
+                return held
+
+            async def write(take: Callable[[bytes], Awaitable[None]]) -> None:
+                while piece := await self._cache.run_file(partial(file.read, _PIECE_BYTES)):
+                    await take(piece)
+
+            return await self._keep_all(wanted, write)
+
+    async def _keep_all(
+        self,
+        wanted: Wanted,
+        write: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]],
+    ) -> Held:
+        async with self._cache.draft() as draft:
+            intake = _Intake(draft, wanted, self._settings)
+            await write(intake.take)
+            return await self._keep(draft, intake.end(), wanted)
+
+    async def _keep(self, draft: Draft, kind: Kind, wanted: Wanted) -> Held:
+        size_bytes = draft.size_bytes
+        digest = await draft.seal()
+        held = await self._cache.find(digest)
+        if held is not None:
+            return held
+        left_s = wanted.end_s - time.monotonic()
+        found = await self._decoders.look(kind, draft.path, time_left_s=left_s)
+        facts = MediaFacts(
+            digest=digest,
+            modality=kind.modality,
+            format=kind.name,
+            size_bytes=size_bytes,
+            width=found.width,
+            height=found.height,
+            frames=found.frames,
+            duration_s=found.duration_s,
+        )
+        return await self._cache.add(draft, facts)
+
+    def _check(self, facts: MediaFacts, wanted: Wanted) -> None:
+        check_modality(facts.modality, wanted.part.modality)
+        max_bytes = min(wanted.max_bytes, largest_of(facts.modality, self._settings))
+        if facts.size_bytes > max_bytes:
+            raise too_large(max_bytes)
+
+
+class _Intake:
+    """What arrives: recognised by how it begins, and held to the size of its kind."""
+
+    def __init__(self, draft: Draft, wanted: Wanted, settings: MediaReaderSettings) -> None:
+        self._draft = draft
+        self._wanted = wanted
+        self._settings = settings
+        self._max_bytes = wanted.max_bytes
+        self._kind: Kind | None = None
+
+    async def take(self, piece: bytes) -> None:
+        """
+        Take the next bytes.
+
+        Raises:
+            MediaRejected: If they are no image or video, not the one that is wanted, or too many.
+        """
+        if self._draft.size_bytes + len(piece) > self._max_bytes:
+            raise too_large(self._max_bytes)
+        await self._draft.write(piece)
+        if self._kind is None and len(self._draft.head) >= HEAD_BYTES:
+            self._kind = self._recognise()
+
+    def end(self) -> Kind:
+        """Say what it was."""
+        return self._kind or self._recognise()
+
+    def _recognise(self) -> Kind:
+        kind = recognise(self._draft.head)
+        check_modality(kind.modality, self._wanted.part.modality)
+        self._max_bytes = min(self._max_bytes, largest_of(kind.modality, self._settings))
+        if self._draft.size_bytes > self._max_bytes:
+            raise too_large(self._max_bytes)
+        return kind
+
+
+class _Turns:
+    """One request at a time for what is at one address: the others find what it has found."""
+
+    def __init__(self) -> None:
+        self._locks: dict[bytes, _Turn] = {}
+
+    @asynccontextmanager
+    async def of(self, key: bytes) -> AsyncIterator[None]:
+        turn = self._locks.setdefault(key, _Turn(anyio.Lock()))
+        turn.users += 1
+        try:
+            async with turn.lock:  # guards the one address
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._locks[key]
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: anyio.Lock
+    users: int = 0
+
+
+def check_modality(found: Modality, wanted: Modality | None) -> None:
+    """
+    Hold media to what the caller says it is.
+
+    Raises:
+        MediaRejected: If it is something else.
+    """
+    if wanted is not None and found is not wanted:
+        raise MediaRejected(f"it is {_NAMES[found]}, where {_NAMES.get(wanted, 'text')} is due")
+
+
+def largest_of(modality: Modality, settings: MediaReaderSettings) -> int:
+    """Say how many bytes the operator allows."""
+    is_video = modality is Modality.VIDEO
+    return settings.max_video_bytes if is_video else settings.max_image_bytes
+
+
+async def _write_all(content: bytes, take: Callable[[bytes], Awaitable[None]]) -> None:
+    for start in range(0, max(len(content), 1), _PIECE_BYTES):
+        await take(content[start : start + _PIECE_BYTES])
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
