@@ -114,6 +114,7 @@ async def a_bench(
     engine: HashingEngine | None = None,
     max_message_bytes: int = 1 << 20,
     other_weights: OtherWeights = "refuse",
+    embedding: EmbeddingService | None = None,
 ) -> AsyncIterator[Bench]:
     """Build the bench with a gateway that lets these in, is that Milvus and calls those."""
     recorder, engine = Recorder(), engine or HashingEngine()
@@ -122,7 +123,8 @@ async def a_bench(
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     services = Services(
-        embedding=EmbeddingService(
+        embedding=embedding
+        or EmbeddingService(
             {WEIGHTS: engine},
             ServingSettings(),
             weighers={WEIGHTS: CountingWeigher()},

@@ -8,9 +8,10 @@ those that want the same texts from the same model here share one forward pass.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from milvane.domain.models import Output, Purpose
 from milvane.domain.providers import ProviderFunction, Spending
 from milvane.domain.vectors import SparseVector
 from milvane.serving.accounting import Accounts
+from milvane.serving.content_requests import EmbeddedContents, PreparedContents
 from milvane.serving.embedding import Embedded, EmbeddingService, EmbedRequest, Prepared
 from milvane.serving.ports import FieldVectors, RemoteProviders
 from milvane.serving.resolving import distinct
@@ -78,7 +80,16 @@ class LocalPrepared:
     output: Output = Output.DENSE
 
 
-PreparedTexts: TypeAlias = LocalPrepared | RemotePrepared
+@dataclass(frozen=True, slots=True)
+class LocalContents:
+    """Values for a model here that takes images, fetched; to be closed if they are not computed."""
+
+    prepared: PreparedContents
+    placing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Says, of a failure in its context, where the input that failed stands."""
+
+
+PreparedTexts: TypeAlias = LocalPrepared | LocalContents | RemotePrepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,15 @@ class FunctionVectors:
     """In the order of the request."""
     cut_inputs: Sequence[int] = field(default=())
     """Positions of the texts that were cut to a model's limit, ascending."""
+    failures: Mapping[int, ServiceError] = field(default_factory=dict)
+    """Why inputs have no vectors, by position, where their function goes on without them."""
+
+
+def close_all(prepared: Iterable[PreparedTexts]) -> None:
+    """Let go of what was fetched; may be done twice."""
+    for each in prepared:
+        if isinstance(each, LocalContents):
+            each.prepared.close()
 
 
 def prepare_remote(
@@ -164,10 +184,10 @@ async def compute_all(
         ProviderUnavailable: If a provider does not answer.
         ProviderRefused: If it refuses.
     """
-    shared = {id(each.prepared): each.prepared for each in prepared if _is_local(each)}
+    shared = {id(each.prepared): each for each in prepared if not isinstance(each, RemotePrepared)}
     remote = [each for each in prepared if isinstance(each, RemotePrepared)]
     jobs: list[Coroutine[Any, Any, Any]] = [
-        embedding.compute(each, time_left_s=time_left_s) for each in shared.values()
+        _compute_here(embedding, each, time_left_s) for each in shared.values()
     ]
     jobs += [_compute_remote(providers, each, time_left_s, embedding.accounts) for each in remote]
     results = await _run_all(jobs, tell_all=tell_all)
@@ -176,18 +196,27 @@ async def compute_all(
     return [
         next(elsewhere)
         if isinstance(each, RemotePrepared)
-        else _taken(embedded[id(each.prepared)], each.output)
+        else _taken(embedded[id(each.prepared)], each)
         for each in prepared
     ]
 
 
-def _is_local(prepared: PreparedTexts) -> TypeGuard[LocalPrepared]:
-    return isinstance(prepared, LocalPrepared)
+async def _compute_here(
+    embedding: EmbeddingService, each: LocalPrepared | LocalContents, time_left_s: float | None
+) -> Embedded | EmbeddedContents:
+    if isinstance(each, LocalPrepared):
+        return await embedding.compute(each.prepared, time_left_s=time_left_s)
+    with each.placing():
+        return await embedding.contents.compute(each.prepared, time_left_s=time_left_s)
 
 
-def _taken(embedded: Embedded, output: Output) -> FunctionVectors:
-    vectors = embedded.sparse if output is Output.SPARSE else embedded.vectors
-    return FunctionVectors(vectors, embedded.cut_inputs)
+def _taken(
+    embedded: Embedded | EmbeddedContents, asked: LocalPrepared | LocalContents
+) -> FunctionVectors:
+    if isinstance(embedded, EmbeddedContents):
+        return FunctionVectors(embedded.vectors, embedded.cut_inputs, embedded.failures)
+    is_sparse = isinstance(asked, LocalPrepared) and asked.output is Output.SPARSE
+    return FunctionVectors(embedded.sparse if is_sparse else embedded.vectors, embedded.cut_inputs)
 
 
 async def _compute_remote(

@@ -47,7 +47,9 @@ async def _replace_texts(
         for part in parts
         if (queries := read_text_queries(part, binding.schema, binding.functions)) is not None
     ]
-    prepared = await prepare_queries(services, [queries for _, queries in found])
+    prepared = await prepare_queries(
+        services, [queries for _, queries in found], time_left_s=call.time_left_s()
+    )
     embedded_texts = await compute(services, prepared, time_left_s=call.time_left_s())
     for (part, _), embedded in zip(found, embedded_texts, strict=True):
         part.placeholder_group = vector_placeholder(embedded.vectors)

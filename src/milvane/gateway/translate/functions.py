@@ -22,6 +22,12 @@ PROPERTY_KEY = "milvane.functions"
 PROVIDER = "aliyun_milvus"
 """The provider name under which this service's own models are bound."""
 
+ON_ERROR = "on_error"
+"""What becomes of a row whose image or video cannot be had: `fail`, the default, or `skip`."""
+
+FAIL = "fail"
+SKIP = "skip"
+
 FIRST_ID = 100
 """Milvus numbers a collection's fields, and its functions, from here in schema order."""
 
@@ -76,6 +82,11 @@ class EmbeddingFunction:
     def instruction(self) -> str | None:
         """What searches are for, as the function says it to a model here; for queries alone."""
         return lowered(self.params).get("instruct") or None
+
+    @property
+    def skips_failures(self) -> bool:
+        """Whether rows are left out whose value cannot be embedded; else they end the request."""
+        return lowered(self.params).get(ON_ERROR, FAIL).lower() == SKIP
 
     def to_remote(self) -> ProviderFunction | None:
         """Write the function as serving knows it; none if it is not for a remote provider."""

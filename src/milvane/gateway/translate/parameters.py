@@ -14,7 +14,7 @@ from milvane.domain.models import Model, ModelName, Output
 from milvane.domain.providers import ProviderFunction, VectorField, VectorKind
 from milvane.domain.secrecy import find_raw_secret
 from milvane.gateway.settings import Compat
-from milvane.gateway.translate.functions import PROVIDER
+from milvane.gateway.translate.functions import FAIL, ON_ERROR, PROVIDER, SKIP
 from milvane.serving.ports import RemoteProviders
 
 OUTPUT_PARAM = "output_type"
@@ -65,12 +65,33 @@ def _resolve_here(params: Mapping[str, str], field: VectorField, compat: Compat)
     if made is not field.kind:
         raise InvalidInput(_kinds_differ(made, field))
     model = _model(params)
+    _check_policy(params, model)
     requested = _requested_dimension(params)
     if made is VectorKind.SPARSE:
         _check_sparse(model, requested)
     else:
         _check_dimension(model, requested, field, compat)
     return model.name
+
+
+def _check_policy(params: Mapping[str, str], model: Model) -> None:
+    """Refuse what a function cannot do with a row whose value cannot be embedded."""
+    policy = params.get(ON_ERROR, FAIL).lower()
+    if policy == "null":
+        raise InvalidInput(
+            f"the function parameter [{ON_ERROR}:null] is not supported: Milvus lets no output "
+            f"field of a function be nullable; only supports: [{FAIL}, {SKIP}]"
+        )
+    if policy not in (FAIL, SKIP):
+        raise InvalidInput(
+            f"the function parameter [{ON_ERROR}:{policy}] is not supported, only supports: "
+            f"[{FAIL}, {SKIP}]"
+        )
+    if policy == SKIP and model.is_text_only:
+        raise InvalidInput(
+            f"the function parameter [{ON_ERROR}:{SKIP}] is for models that take images and "
+            f"videos, and [{model.name}] takes texts alone"
+        )
 
 
 def _made_here(params: Mapping[str, str]) -> VectorKind:
