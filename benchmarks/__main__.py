@@ -9,12 +9,27 @@ from pathlib import Path
 
 from benchmarks import report
 
-ORDER = ["raw_text", "embedded_engine", "inference", "http_dialects"]
+ORDER = ["raw_text", "embedded_engine", "inference", "http_peers", "http_dialects"]
 """The page's order; modules that are not named follow by name."""
 
 
-SUPPORT = frozenset({"__main__", "report", "corpus", "timing", "engine_work"})
+SUPPORT = frozenset(
+    {
+        "__main__",
+        "corpus",
+        "engine_work",
+        "environments",
+        "http_load",
+        "peer_server",
+        "report",
+        "timing",
+    }
+)
 """Modules that measure nothing."""
+
+
+ON_REQUEST = frozenset({"soak"})
+"""Modules that take an hour."""
 
 
 def names() -> list[str]:
@@ -28,7 +43,7 @@ def main() -> None:
     """Measure what is asked for, or everything."""
     quick = "--quick" in sys.argv
     asked = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    for name in asked or names():
+    for name in asked or [each for each in names() if each not in ON_REQUEST]:
         print(f"measuring {name} ...", flush=True)
         section = importlib.import_module(f"benchmarks.{name}").measure(quick=quick)
         for row in [section.columns, *section.rows]:

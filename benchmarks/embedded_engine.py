@@ -23,6 +23,7 @@ from benchmarks.engine_work import (
     clustered_vectors,
     measure_engine,
 )
+from benchmarks.environments import environment
 from benchmarks.report import Plot, Section
 from benchmarks.timing import timed_s
 from milvane.testing.servers import MilvaneProcess
@@ -72,33 +73,6 @@ def bare_lite(folder: Path) -> Iterator[Engine]:
 
     with engine_work.started(command, "milvus", address) as engine:
         yield engine
-
-
-def environment(name: str, packages: list[str]) -> Path:
-    """
-    Make a virtual environment with some packages, once.
-
-    Returns:
-        Its Python.
-
-    Raises:
-        RuntimeError: If it cannot be made; the message says why.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = cache / "milvane-benchmarks" / name
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return python
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", *packages],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-            raise RuntimeError(f"{packages[0]} cannot be installed: {reason}")
-    (folder / "complete").touch()
-    return python
 
 
 def measure_bar(name: str, sizes: list[int], seconds: float) -> Figures | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import threading
 import time
@@ -12,13 +11,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
 from benchmarks.corpus import skewed_texts, texts
+from benchmarks.http_load import CLIENTS, MIXES, Connection, drive
 from benchmarks.report import Plot, Section
 from benchmarks.timing import quantiles_ms
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
@@ -38,30 +37,11 @@ from milvane.serving.settings import ServingSettings
 from milvane.settings import load_settings, weights_dir
 from milvane.testing.servers import MilvaneProcess
 
-MODEL = "text-embedding-v4"
 WEIGHTS = ALL_MINILM_L6_V2
-CLIENTS = 32
 FRONT = 256
 PASS_TOKENS = InferenceSettings().max_pass_tokens
 
 Ids = list[NDArray[np.int32]]
-
-
-@dataclass
-class Mix:
-    """Texts of one kind."""
-
-    name: str
-    make: Callable[[int, int], list[str]]
-    """From a number and a seed."""
-    count: int
-
-
-MIXES = (
-    Mix("queries of 10 words", lambda count, seed: texts(count, words=10, seed=seed), 3000),
-    Mix("documents of 32 words", lambda count, seed: texts(count, words=32, seed=seed), 1000),
-    Mix("skewed lengths", lambda count, seed: skewed_texts(count, seed=seed), 700),
-)
 
 
 @dataclass
@@ -110,60 +90,6 @@ def forward_all(runtime: Runtime, inputs: Ids) -> float:
     for thread in threads:
         thread.join()
     return time.perf_counter() - begun
-
-
-async def drive(ask: Callable[[int, str], Awaitable[object]], contents: Sequence[str]) -> float:
-    """Ask for one text at a time from many clients at once; returns the seconds."""
-    waiting = list(reversed(contents))
-
-    async def client(number: int) -> None:
-        while waiting:
-            await ask(number, waiting.pop())
-
-    begun = time.perf_counter()
-    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-    return time.perf_counter() - begun
-
-
-class Connection:
-    """A client that costs next to nothing: one kept connection, the answer not parsed."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._used_at = 0.0
-
-    async def embed(self, contents: Sequence[str], dimension: int = 384) -> None:
-        """Embed texts; a status other than 200 is an error."""
-        body = json.dumps(
-            {
-                "model": MODEL,
-                "input": list(contents),
-                "dimensions": dimension,
-                "encoding_format": "base64",
-            }
-        ).encode()
-        # Servers close connections that were idle for a few seconds.
-        if self._streams is None or time.perf_counter() - self._used_at > 2:
-            await self.close()
-            self._streams = await asyncio.open_connection(self._host, self._port)
-        self._used_at = time.perf_counter()
-        reader, writer = self._streams
-        writer.write(
-            b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            + f"content-length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        assert head.startswith(b"http/1.1 200"), head
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
 
 
 async def embed_one(engine: Engine, content: str, lane: Lane) -> None:
@@ -391,7 +317,7 @@ async def cache_costs(rounds: int, scale: float) -> tuple[float, float, float]:
 async def _stream(engine: Engine, cache: VectorCache | None, contents: Sequence[str]) -> float:
     service = EmbeddingService({WEIGHTS.name: engine}, ServingSettings(), cache=cache)
     requests = [
-        EmbedRequest(MODEL, contents[start : start + 32], lane=Lane.BULK)
+        EmbedRequest("text-embedding-v4", contents[start : start + 32], lane=Lane.BULK)
         for start in range(0, len(contents), 32)
     ]
     waiting = list(reversed(requests))
