@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,7 @@ class ContentEngine(Protocol):
 
     async def tokenize(
         self, contents: Sequence[Sequence[SeenPart]], wishes: Wishes
-    ) -> list[TokenizedContent]:
+    ) -> Sequence[TokenizedContent]:
         """
         Prepare contents for the network, but for their pixels.
 
@@ -202,7 +202,7 @@ class ContentEngine(Protocol):
 
     async def embed(
         self,
-        content: TokenizedContent,
+        content: Any,
         seen: Sequence[Seen],
         *,
         dimension: int,
@@ -214,7 +214,7 @@ class ContentEngine(Protocol):
         Embed one content.
 
         Args:
-            content: As `tokenize` made it.
+            content: A `TokenizedContent`, as this engine's `tokenize` made it.
 
             seen: The pixels of its images and videos, in the order of its parts.
 
@@ -287,11 +287,16 @@ class MediaReader(Protocol):
             Overloaded: If too many are being fetched.
         """
 
-    async def see(
-        self, media: FetchedMedia, viewing: Viewing, *, time_left_s: float | None = None
-    ) -> Seen:
+    async def see(self, media: Any, viewing: Viewing, *, time_left_s: float | None = None) -> Seen:
         """
         Decode an image or a video in the size and at the times that a network wants.
+
+        Args:
+            media: As this reader's `fetch` gave it.
+
+            viewing: How the network wants to see it.
+
+            time_left_s: Until the caller's deadline.
 
         Returns:
             Of a video, exactly the frames that `Sampling.choose` names for its facts: where it has
