@@ -1,0 +1,300 @@
+"""
+Trains the tower against the vectors of captions.
+
+    python train.py DATA RUN --shape medium --steps 6000 [--threads 1] [--resume]
+
+RUN is a folder: `checkpoint.pt` is what a run goes on from, `averaged.pt` what is exported,
+`log.txt` what happened. The same seed and number of steps give the same course, up to the rounding
+of bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from augment import disturb, on_grounds, reframe
+from model import PIXELS, SHAPES, WIDTH, Tower
+from numpy.typing import NDArray
+from sources import HELD_OUT
+from torch import Tensor, nn
+from torch.nn import functional
+
+SEED = 9
+CONCEPTS = 40
+"""Concepts of a batch, each in two styles."""
+SCENES = 32
+STRANGERS = 512
+"""Captions of other scenes that a scene is told from, beside those of its batch."""
+
+COARSE_SIDE, COARSE_SHARE = 64, 0.8
+"""The first part of the course is run on smaller pictures: faster, and as good."""
+
+WARM_UP, DECAY = 0.03, 0.35
+"""Parts of the course in which the rate rises and falls."""
+RATE, WEIGHT_DECAY = 1.5e-3, 0.05
+TEXT_RATE = 0.1
+"""Of the others' rate: texts are to stay where they are, and pictures to come to them."""
+AVERAGED = 0.998
+
+NEARNESS, ACROSS_STYLES, IDENTITY = 1.0, 0.3, 0.05
+"""Weights of: caption and picture being near, styles of a concept being near, texts staying put."""
+
+
+class Projection(nn.Module):
+    """Maps vectors of texts; the identity at first, and held near it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.eye(WIDTH))
+        self.scale = nn.Parameter(torch.tensor(3.0))
+        """Logarithm of what similarities are multiplied with."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Project rows, and scale them to length 1."""
+        return functional.normalize(vectors @ self.matrix.T, dim=-1)
+
+    def distance(self) -> Tensor:
+        """Say how far the projection is from the identity."""
+        return (self.matrix - torch.eye(WIDTH)).square().sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Everything that is trained on."""
+
+    pictograms: Tensor
+    by_concept: list[NDArray[np.int64]]
+    """Pictograms of each trained concept."""
+    styles: NDArray[np.int32]
+    concepts: Tensor
+    """Captions of each trained concept, as rows of `vectors`."""
+    scenes: Tensor
+    scene_captions: Tensor
+    vectors: Tensor
+
+
+def load(data: Path, share: float) -> Data:
+    """Read what the other programs wrote; less of it for a share below 1."""
+    stored, captions = np.load(data / "pictograms.npz"), np.load(data / "captions.npz")
+    random = np.random.default_rng(SEED)
+    trained = stored["styles"][stored["style"]] != HELD_OUT
+    trained &= random.random(len(trained)) < share
+    concept, style = stored["concept"][trained], stored["style"][trained]
+    present = np.unique(concept)
+    scenes = np.load(data / "scenes.npy", mmap_mode="r")
+    kept = int(len(scenes) * share)
+    return Data(
+        pictograms=torch.from_numpy(stored["pixels"][trained]),
+        by_concept=[np.flatnonzero(concept == one) for one in present],
+        styles=style,
+        concepts=torch.from_numpy(captions["concepts"][present]).long(),
+        scenes=torch.from_numpy(np.array(scenes[:kept])),
+        scene_captions=torch.from_numpy(captions["scenes"][:kept]).long(),
+        vectors=torch.from_numpy(captions["vectors"].astype(np.float32)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees."""
+
+    pictures: Tensor
+    """Two of each concept, side by side, then the scenes."""
+    concepts: Tensor
+    scenes: Tensor
+
+
+def draw(data: Data, side: int, random: np.random.Generator) -> Batch:
+    """Draw a batch, and change its pictures at random."""
+    concepts = random.permutation(len(data.by_concept))[:CONCEPTS]
+    pairs = []
+    for concept in concepts:
+        drawings = data.by_concept[concept]
+        first = random.choice(drawings)
+        others = drawings[data.styles[drawings] != data.styles[first]]
+        pairs += [first, random.choice(others) if len(others) else first]
+    # What stands first in `on_grounds` becomes small: a pair should not differ in that alone.
+    order = random.permutation(len(pairs))
+    drawn = on_grounds(data.pictograms[np.array(pairs)[order]], side)[np.argsort(order)]
+    scenes = random.integers(len(data.scenes), size=SCENES)
+    framed = reframe(data.scenes[scenes], side)
+    pictures = torch.cat([drawn, framed])
+    order = random.permutation(len(pictures))
+    disturbed = disturb(pictures[order])[np.argsort(order)]
+    return Batch(disturbed, torch.from_numpy(concepts), torch.from_numpy(scenes))
+
+
+def losses(
+    data: Data, batch: Batch, vectors: Tensor, texts: Projection, random: np.random.Generator
+) -> dict[str, Tensor]:
+    """Compare the vectors of a batch with those of captions, and with each other."""
+    scale = texts.scale.exp().clamp(max=60)
+    rows = functional.normalize(vectors, dim=-1)
+    drawn, scenes = rows[: 2 * CONCEPTS], rows[2 * CONCEPTS :]
+    labels = batch.concepts.repeat_interleave(2)
+
+    variants = torch.from_numpy(random.integers(data.concepts.shape[1], size=len(data.concepts)))
+    bank_ids = data.concepts[torch.arange(len(data.concepts)), variants]
+    bank = texts(data.vectors[bank_ids])
+    similar = drawn @ bank.T
+    of_concept = functional.cross_entropy(similar * scale, labels, label_smoothing=0.05)
+    own = similar.gather(1, labels[:, None]).mean()
+    back = (bank[batch.concepts] @ drawn.T) * scale
+    chosen = torch.arange(CONCEPTS).repeat_interleave(2)[None] == torch.arange(CONCEPTS)[:, None]
+    of_text = -(functional.log_softmax(back, 1) * chosen).sum(1).mean() / 2
+
+    among = (drawn @ drawn.T) * 10
+    among = among.masked_fill(torch.eye(2 * CONCEPTS, dtype=torch.bool), -1e4)
+    twin = torch.arange(2 * CONCEPTS) ^ 1
+    across = functional.cross_entropy(among, twin)
+
+    captions = data.scene_captions[batch.scenes]
+    said = captions.gather(
+        1, torch.from_numpy((random.random((SCENES, 1)) < 0.3).astype(np.int64))
+    )[:, 0]
+    strange = torch.from_numpy(random.integers(len(data.scene_captions), size=STRANGERS))
+    others = torch.cat([said, data.scene_captions[strange, 0]])
+    told = scenes @ texts(data.vectors[others]).T
+    same = others[None] == said[:, None]
+    same[torch.arange(SCENES), torch.arange(SCENES)] = False
+    foils = texts(data.vectors[captions[:, 2:].reshape(-1)]).view(SCENES, 2, WIDTH)
+    against = torch.einsum("sw,sfw->sf", scenes, foils)
+    logits = torch.cat([told.masked_fill(same, -1e4), against], 1) * scale
+    of_scene = functional.cross_entropy(logits, torch.arange(SCENES))
+    own_scene = told.diagonal().mean()
+    back = (told[:, :SCENES].T.masked_fill(same[:, :SCENES].T, -1e4)) * scale
+    of_caption = functional.cross_entropy(back, torch.arange(SCENES))
+    return {
+        "concept": of_concept,
+        "text": of_text * 0.5,
+        "scene": of_scene,
+        "caption": of_caption * 0.5,
+        "near": (2 - own - own_scene) * NEARNESS,
+        "across": across * ACROSS_STYLES,
+        "identity": texts.distance() * IDENTITY,
+    }
+
+
+def rate_at(part: float) -> float:
+    """Say the rate at a part of the course: up, level, down to nothing."""
+    return min(1.0, part / WARM_UP, max(0.0, (1 - part) / DECAY))
+
+
+class Course:
+    """A run in progress."""
+
+    def __init__(self, shape: str, run: Path) -> None:
+        self.run, self.shape = run, shape
+        self.tower = Tower(SHAPES[shape]).to(memory_format=torch.channels_last)
+        self.texts = Projection()
+        self.averaged = copy.deepcopy(self.tower)
+        decayed = [p for p in self.tower.parameters() if p.dim() > 1]
+        others = [p for p in self.tower.parameters() if p.dim() == 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": WEIGHT_DECAY, "part": 1.0},
+                {"params": others, "weight_decay": 0.0, "part": 1.0},
+                {"params": [self.texts.scale], "weight_decay": 0.0, "part": 1.0},
+                {"params": [self.texts.matrix], "weight_decay": 0.0, "part": TEXT_RATE},
+            ],
+            lr=RATE,
+            fused=True,
+        )
+        self.step = 0
+
+    def save(self) -> None:
+        """Write what can be gone on from, and what can be exported."""
+        state = {
+            "tower": self.tower.state_dict(),
+            "texts": self.texts.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, self.run / "new.pt")
+        (self.run / "new.pt").replace(self.run / "checkpoint.pt")
+        exported = {key: state[key] for key in ("averaged", "texts", "step")}
+        torch.save({**exported, "shape": self.shape}, self.run / "averaged.pt")
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint."""
+        state = torch.load(self.run / "checkpoint.pt", weights_only=True)
+        self.tower.load_state_dict(state["tower"])
+        self.texts.load_state_dict(state["texts"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def average(self) -> None:
+        """Move the average a little towards where the tower is."""
+        kept = min(AVERAGED, self.step / (self.step + 50))
+        with torch.no_grad():
+            ours, theirs = self.averaged.state_dict(), self.tower.state_dict()
+            for name, values in ours.items():
+                if values.is_floating_point():
+                    values.lerp_(theirs[name], 1 - kept)
+                else:
+                    values.copy_(theirs[name])
+
+    def take(self, data: Data, steps: int) -> dict[str, float]:
+        """Take one step of a course of so many."""
+        part = self.step / steps
+        side = COARSE_SIDE if part < COARSE_SHARE else PIXELS
+        random = np.random.default_rng((SEED, self.step))
+        torch.manual_seed(SEED * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = RATE * group["part"] * rate_at(part + 1 / steps)
+        batch = draw(data, side, random)
+        pictures = batch.pictures.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = self.tower(pictures)
+        found = losses(data, batch, vectors.float(), self.texts, random)
+        self.optimizer.zero_grad()
+        sum(found.values()).backward()  # type: ignore[union-attr]
+        nn.utils.clip_grad_norm_(self.tower.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self.average()
+        return {name: float(value.detach()) for name, value in found.items()}
+
+
+def main() -> None:
+    """Run a course."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--shape", choices=SHAPES, default="medium")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--share", type=float, default=1.0, help="of the data")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(SEED)
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    data = load(arguments.data, arguments.share)
+    course = Course(arguments.shape, arguments.run)
+    if arguments.resume:
+        course.resume()
+    started = time.monotonic()
+    means: dict[str, float] = {}
+    with (arguments.run / "log.txt").open("a", encoding="utf-8") as log:
+        while course.step < arguments.steps:
+            for name, value in course.take(data, arguments.steps).items():
+                means[name] = means.get(name, value) * 0.98 + value * 0.02
+            if course.step % 50 == 0:
+                told = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+                print(course.step, f"{time.monotonic() - started:.0f}s", told, file=log, flush=True)
+            if course.step % 250 == 0:
+                course.save()
+    course.save()
+
+
+if __name__ == "__main__":
+    main()
