@@ -46,7 +46,7 @@ class Origin:
 
     port: int = 0
     replies: dict[str, Reply | Callable[[list[str]], Reply]] = field(default_factory=dict)
-    """By path with query; a function is given the lines of the request."""
+    """By path, with the query or for any; a function is given the lines of the request."""
     asked: list[list[str]] = field(default_factory=list)
     """The lines of every request's head."""
     arrivals: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -80,7 +80,8 @@ class Origin:
         self.asked.append(head)
         path = head[0].split(" ")[1]
         self.arrivals.setdefault(path, asyncio.Event()).set()
-        reply = self.replies.get(path, Reply(status="404 Not Found"))
+        anyhow = self.replies.get(path.partition("?")[0], Reply(status="404 Not Found"))
+        reply = self.replies.get(path, anyhow)
         if not isinstance(reply, Reply):
             reply = reply(head)
         writer.write(reply.head + reply.body)

@@ -1,57 +1,22 @@
-"""What reads media keeps the promises of its port, and holds to its limits whoever sends what."""
+"""What reads media keeps the promises of its port."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import gzip
-import time
-import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
-from drawn_media import drawn_image, drawn_video, huge_png, sound_file
-from media_origins import PUBLIC, Detour, Names, Origin, Reply, served_origin
-from media_shops import MINE, THEIRS, Shop, open_shop
+from drawn_media import drawn_image, drawn_video
+from media_origins import Origin, Reply, served_origin
+from media_readings import HOME, VIEWING, data_uri, put, reading, refusal
+from media_shops import MINE, THEIRS, open_shop
 from milvane.domain.contents import MediaPart
-from milvane.domain.errors import MediaRejected, Overloaded
+from milvane.domain.errors import MediaRejected
 from milvane.domain.models import Modality
-from milvane.domain.pictures import Clip, Fit, Picture, Sampling, Sizing, Viewing
-from milvane.media.fetching.fetcher import Fetcher
-from milvane.media.objects import Place
-from milvane.media.opening import open_reader
-from milvane.media.policy import UNREACHABLE
-from milvane.media.reader import GuardedReader, OwnStores
-from milvane.media.reading_settings import MediaReaderSettings
-from milvane.media.store import Arrival
-
-SQUARE = Sizing(Fit.STRETCH, side=32)
-VIEWING = Viewing(SQUARE, Sampling(SQUARE, fps=2.0, min_frames=4, max_frames=8))
-HOME = {"allowed_networks": ["127.0.0.0/8"]}
-"""Settings of an operator who has media on this machine."""
-
-
-@asynccontextmanager
-async def reading(
-    folder: Path,
-    stores: OwnStores | None = None,
-    *,
-    names: Names | None = None,
-    detour: Detour | None = None,
-    **settings: Any,
-) -> AsyncIterator[GuardedReader]:
-    """Open a reader with one process that decodes, unless a test says otherwise."""
-    told = MediaReaderSettings(**{"decoders": 1, "timeout_s": 5.0, **settings})
-    fetcher = Fetcher(told, resolver=names, connecting=detour)
-    async with open_reader(told, folder, stores or OwnStores(), fetcher=fetcher) as reader:
-        yield reader
+from milvane.domain.pictures import Clip, Picture, Viewing
+from milvane.media.reader import OwnStores
 
 
 @pytest.fixture
@@ -59,32 +24,6 @@ async def origin() -> AsyncIterator[Origin]:
     """A server on loopback."""
     async with served_origin() as served:
         yield served
-
-
-async def refusal(reader: GuardedReader, source: str, **options: Any) -> str:
-    """Say in which words a source is refused, at once or when it is seen."""
-    with pytest.raises(MediaRejected) as caught:
-        media = await reader.fetch(MediaPart(source), **options)
-        try:
-            await reader.see(media, VIEWING)
-        finally:
-            media.close()
-    return caught.value.message
-
-
-async def put(shop: Shop, name: str, content: bytes, *, good_s: float = 3600) -> str:
-    """Store an object of `MINE`; gives an address of it, signed for so long."""
-    place = Place(MINE, "002test", name)
-    async with shop.desk.store.receive(Arrival(place, "text/plain")) as incoming:
-        await incoming.write(content)
-        await incoming.complete()
-    expires_at = shop.clock() + timedelta(seconds=good_s)
-    return shop.desk.sign("http://any.example", place, shop.keys[MINE], expires_at=expires_at)
-
-
-def data_uri(content: bytes) -> str:
-    """Write bytes as a `data:` URI, of a type that is none of theirs."""
-    return "data:application/octet-stream;base64," + base64.b64encode(content).decode()
 
 
 async def test_an_image_is_read_from_each_kind_of_source(tmp_path: Path, origin: Origin) -> None:
@@ -124,3 +63,62 @@ async def test_a_video_is_read(tmp_path: Path) -> None:
     assert isinstance(clip, Clip)
     assert clip.times_s == (0.0, 0.64, 1.32, 1.96)
     assert np.allclose(clip.frames.mean(axis=(1, 2, 3)), [20, 85, 155, 220], atol=6)
+
+
+async def test_media_is_what_the_caller_says_it_is(tmp_path: Path) -> None:
+    """A video where an image is due is refused, and the other way round."""
+    async with reading(tmp_path) as reader:
+        for content, due, words in (
+            (drawn_video(), Modality.IMAGE, "it is a video, where an image is due"),
+            (drawn_image(), Modality.VIDEO, "it is an image, where a video is due"),
+        ):
+            for _ in range(2):  # as it comes, and as it is known
+                with pytest.raises(MediaRejected, match=words):
+                    await reader.fetch(MediaPart(data_uri(content), due))
+                await reader.fetch(MediaPart(data_uri(content)))
+
+
+async def test_a_video_is_refused_by_who_takes_none(tmp_path: Path) -> None:
+    """A network that takes images only is shown no video."""
+    async with reading(tmp_path) as reader:
+        media = await reader.fetch(MediaPart(data_uri(drawn_video())))
+        with pytest.raises(MediaRejected, match="images only"):
+            await reader.see(media, Viewing(VIEWING.picture))
+
+
+async def test_the_models_limit_of_bytes_holds(tmp_path: Path) -> None:
+    """What has more bytes than a model takes is refused, known already or not."""
+    content = drawn_image()
+    async with reading(tmp_path) as reader:
+        exact = await reader.fetch(MediaPart(data_uri(content)), max_bytes=len(content))
+        assert exact.facts.size_bytes == len(content)
+        assert "more than" in await refusal(reader, data_uri(content), max_bytes=len(content) - 1)
+
+
+async def test_a_media_part_hides_its_source() -> None:
+    """Neither a part nor a message shows a signature."""
+    part = MediaPart("https://a.example/x?Signature=s3cret")
+    assert "s3cret" not in repr(part)
+
+
+async def test_an_object_of_another_tenant_is_none(tmp_path: Path) -> None:
+    """What `oss://` names is the caller's tenant's, or nothing."""
+    async with open_shop(tmp_path / "shop") as shop:
+        await put(shop, "a.png", drawn_image())
+        async with reading(tmp_path, OwnStores(shop.desk)) as reader:
+            media = await reader.fetch(MediaPart("oss://002test/a.png"), tenant=MINE)
+            assert media.facts.format == "png"
+            said = await refusal(reader, "oss://002test/a.png", tenant=THEIRS)
+            assert said == await refusal(reader, "oss://002test/b.png", tenant=MINE)
+
+
+async def test_a_signature_that_is_over_is_refused(tmp_path: Path) -> None:
+    """An address of the own store is good as long as it is signed for, known already or not."""
+    async with open_shop(tmp_path / "shop") as shop:
+        signed = await put(shop, "a.png", drawn_image(), good_s=60)
+        async with reading(tmp_path, OwnStores(shop.desk)) as reader:
+            (await reader.fetch(MediaPart(signed))).close()
+            changed = signed.replace("a.png", "b.png")
+            assert "signature" in await refusal(reader, changed)
+            shop.clock.off_s = 61
+            assert "has expired" in await refusal(reader, signed)

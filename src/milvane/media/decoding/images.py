@@ -69,10 +69,11 @@ def decode(
 
 
 def _open(file: BinaryIO, decoder: str, limits: DecodingLimits) -> Image.Image:
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # for the images within images, as ICO has them
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    Image.MAX_IMAGE_PIXELS = None  # said in our own words instead
     image = Image.open(file, formats=(decoder,))
     check_size(*image.size, limits)
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # for the images within images, as ICO has them
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
     return image
 
 
