@@ -1,0 +1,1 @@
+"""The embedded tower: pictures in the space of the default text model, without a download."""
