@@ -18,11 +18,11 @@ from benchmarks.corpus import texts
 from benchmarks.report import Section
 from benchmarks.timing import timed_s
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.openai.translate import render_embeddings
 from milvane.apis.openai.wire import EmbeddingsBody
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.domain.readiness import Readiness
 from milvane.inference.adapting import adapt
 from milvane.inference.batching import round_up
 from milvane.inference.calibration import read_calibration

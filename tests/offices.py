@@ -16,13 +16,13 @@ from fastapi import FastAPI
 from milvane.apis.app import create_app
 from milvane.apis.background import Background
 from milvane.apis.dashscope.tasks_lines import TextLines
-from milvane.apis.health import Readiness
 from milvane.apis.listener import HttpListener
 from milvane.apis.openai.batches_lines import BatchLines
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.files import FilePurpose, StoredFile
 from milvane.domain.jobs import Job, JobKind, JobOrder
+from milvane.domain.readiness import Readiness
 from milvane.jobs import ledger
 from milvane.jobs.cabinet import Cabinet
 from milvane.jobs.desk import JobDesk

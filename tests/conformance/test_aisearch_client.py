@@ -13,10 +13,10 @@ from alibabacloud_tea_openapi.models import Config
 from colours import ColourEngine, DataReader, an_image, colour_service, data_uri
 from loopback import served_app
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import MODELS
 from milvane.domain.models import ModelName
+from milvane.domain.readiness import Readiness
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from milvane.apis.aisearch.wire import SparseAnswer
 from milvane.apis.aisearch.wire import TextAnswer as AiSearchAnswer
 from milvane.apis.app import create_app
 from milvane.apis.dashscope.wire import ErrorAnswer, TextAnswer
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
 from milvane.domain.models import ModelName
+from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import CountingWeigher, HashingEngine

@@ -15,10 +15,10 @@ import pytest
 
 from loopback import served_app
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY
 from milvane.domain.errors import Overloaded
+from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine

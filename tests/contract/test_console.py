@@ -12,11 +12,11 @@ import pytest
 
 from milvane.apis.app import create_app
 from milvane.apis.authentication import is_public
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.console import pages
 from milvane.console.pages import CHARTS, HEADERS, PREFIX, console_router, read_assets
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.domain.readiness import Readiness
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings

@@ -15,7 +15,6 @@ import pytest
 from fastapi import FastAPI
 
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import COOKIE, CSRF_HEADER, PREFIX
 from milvane.apis.management.ports import EffectiveSetting, Insight
@@ -29,6 +28,7 @@ from milvane.domain.callers import Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, SERVED_BY
 from milvane.domain.files import FileId
 from milvane.domain.jobs import JobKind, JobOrder, JobState
+from milvane.domain.readiness import Readiness
 from milvane.domain.usage import Operation, Outcome, UsageKey, UsageRecord
 from milvane.jobs.desk import JobDesk
 from milvane.jobs.overseeing import JobOverseer

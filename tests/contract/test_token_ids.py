@@ -9,10 +9,10 @@ import pytest
 import tiktoken
 
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, CL100K
 from milvane.domain.errors import Conflict, NotFound
+from milvane.domain.readiness import Readiness
 from milvane.inference.token_ids import (
     SPECIAL_TOKENS,
     LateTokenTexts,

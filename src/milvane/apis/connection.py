@@ -1,11 +1,14 @@
 """Work that ends when nobody waits for it any more."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
+
+LONGEST_WAIT_S = 86_400.0
+"""What is said to be longer counts as no end."""
 
 Result = TypeVar("Result")
 
@@ -35,6 +38,23 @@ async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, Result
         worker.cancel()
         watcher.cancel()
         await asyncio.gather(worker, watcher, return_exceptions=True)
+
+
+def time_left_s(headers: Mapping[str, str]) -> float | None:
+    """
+    Read how long a caller waits for the answer, in seconds; none if they do not say.
+
+    OpenAI's clients do, in `x-stainless-read-timeout`; others may in `x-request-timeout`. What is
+    no such number is not looked at: it is a hint, and the caller hangs up anyway.
+    """
+    for name in ("x-request-timeout", "x-stainless-read-timeout"):
+        try:
+            seconds = float(headers.get(name, ""))
+        except ValueError:
+            continue
+        if 0 < seconds < LONGEST_WAIT_S:
+            return seconds
+    return None
 
 
 async def _wait_for_hang_up(receive: Receive) -> None:

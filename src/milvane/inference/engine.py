@@ -101,7 +101,9 @@ class Engine:
     ) -> None:
         self.facts = facts
         self._encoder = loaded.encoder
-        self._remote = loaded.runtime if isinstance(loaded.runtime, RemoteRuntime) else None
+        self._elsewhere: RemoteRuntime | IsolatedRuntime | None = None
+        if isinstance(loaded.runtime, RemoteRuntime | IsolatedRuntime):
+            self._elsewhere = loaded.runtime
         self._basis = loaded.calibration.basis
         self._weighs_terms = loaded.runtime.weighs_tokens
         self._silent = np.array(sorted(loaded.encoder.silent_ids), np.int32)
@@ -211,7 +213,7 @@ class Engine:
 
     def trouble(self) -> str | None:
         """Say why nothing can be embedded now; none if it can."""
-        return self._remote.trouble() if self._remote else None
+        return self._elsewhere.trouble() if self._elsewhere else None
 
     @property
     def weighs_terms(self) -> bool:

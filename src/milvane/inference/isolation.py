@@ -83,6 +83,7 @@ class IsolatedRuntime:
             self._folder.cleanup()
             raise
         self._facts = facts
+        self._watch(self.process, self._number)
         self.name = f"{facts.name}, in process {self.process.pid}"
         self.precision = facts.precision
         self.threads = facts.threads
@@ -116,6 +117,14 @@ class IsolatedRuntime:
         if answer.startswith(FAILED):
             raise Internal(f"the network failed: {answer[1:].decode()}")
         return unpack_vectors(answer)
+
+    def trouble(self) -> str | None:
+        """Say why no pass can be run now; none if one can."""
+        if self._restarting.locked():
+            return "the process that runs the network is being started again"
+        if self.process.poll() is not None:
+            return "the process that runs the network has ended"
+        return None
 
     def close(self) -> None:
         """End the process."""
@@ -155,8 +164,21 @@ class IsolatedRuntime:
                 self.process, facts = self._start()
             except Conflict as error:
                 raise UpstreamUnavailable(error.message) from error
+            self._watch(self.process, self._number)
             if facts != self._facts:
                 raise UpstreamUnavailable("the network's files were changed: restart the server")
+
+    def _watch(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """Start a process again as soon as it ends, so that no request need find out."""
+
+        def wait() -> None:
+            process.wait()
+            try:
+                self._restart(number)
+            except UpstreamUnavailable as error:  # the next request tries again
+                LOG.error("%s", error.message)  # noqa: TRY400 - the message says it all
+
+        threading.Thread(target=wait, name="milvane-worker-watch", daemon=True).start()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], RuntimeFacts]:
         number = self._number + 1

@@ -63,6 +63,8 @@ class HashingEngine:
         """For whom each of them was."""
         self.tenants: list[str] = []
         """Whose each of them was said to be."""
+        self.times_left_s: list[float | None] = []
+        """How long each of them might take."""
 
     def takes_instruction(self, purpose: Purpose) -> bool:  # noqa: ARG002 - the port's signature
         """Say whether an instruction changes the vectors."""
@@ -98,6 +100,7 @@ class HashingEngine:
         if time_left_s is not None and time_left_s <= 0:
             raise DeadlineExceeded("the deadline passed")
         self.tenants.append(tenant)
+        self.times_left_s.append(time_left_s)
         self.callers.append(current_caller())
         self.calls.append(EmbedCall(texts=len(token_ids), dimension=dimension, lane=lane))
         self.embedded_texts += len(token_ids)

@@ -18,11 +18,11 @@ from milvane.apis.app import create_app
 from milvane.apis.dashscope.routes import MULTIMODAL_PATH, TEXT_PATH
 from milvane.apis.dashscope.wire import ErrorAnswer as NativeError
 from milvane.apis.dashscope.wire import TextAnswer as NativeAnswer
-from milvane.apis.health import Readiness
 from milvane.apis.openai.wire import EmbeddingsAnswer, ErrorAnswer
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.errors import Internal, ModelNotServed, Overloaded, ServiceError
+from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TextEngine
 from milvane.serving.settings import ServingSettings

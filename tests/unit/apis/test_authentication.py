@@ -8,10 +8,10 @@ from starlette.datastructures import Headers
 
 from milvane.apis.app import create_app
 from milvane.apis.authentication import is_public, read_token
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.callers import ANYONE, Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
+from milvane.domain.readiness import Readiness
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.callers import current_caller
 from milvane.serving.embedding import EmbeddingService

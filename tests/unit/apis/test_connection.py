@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from milvane.apis.connection import run_while_connected
+from milvane.apis.connection import run_while_connected, time_left_s
 
 
 class Channel:
@@ -102,3 +102,21 @@ async def test_cancellation_from_outside_reaches_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"x-stainless-read-timeout": "600"}, 600),
+        ({"x-request-timeout": "2.5", "x-stainless-read-timeout": "600"}, 2.5),
+        ({"x-request-timeout": "soon"}, None),
+        ({"x-request-timeout": "nan"}, None),
+        ({"x-request-timeout": "inf"}, None),
+        ({"x-request-timeout": "-1"}, None),
+        ({"x-request-timeout": "0"}, None),
+    ],
+)
+def test_time_that_a_caller_waits(headers: dict[str, str], expected: float | None) -> None:
+    """A number of seconds is taken at its word; anything else says nothing."""
+    assert time_left_s(headers) == expected

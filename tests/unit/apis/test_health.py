@@ -3,7 +3,8 @@
 import httpx
 from fastapi import FastAPI
 
-from milvane.apis.health import Readiness, health_router
+from milvane.apis.health import health_router
+from milvane.domain.readiness import Readiness
 
 
 def client(*states: Readiness) -> httpx.AsyncClient:

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.metrics import Measured, is_success
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.models import Lane
+from milvane.domain.readiness import Readiness
 from milvane.inference.passes import Counts
 from milvane.measures import Operation
 from milvane.serving.caching.cache import VectorCache

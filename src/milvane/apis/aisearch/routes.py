@@ -27,7 +27,7 @@ from milvane.apis.aisearch.wire import (
     TextAnswer,
     TextBody,
 )
-from milvane.apis.connection import run_while_connected
+from milvane.apis.connection import run_while_connected, time_left_s
 from milvane.apis.pieces import join_yielding
 from milvane.apis.rates import Rate, RateLimiter
 from milvane.apis.schemas import body_of
@@ -82,7 +82,8 @@ class _Desk:
 
     async def embed(self, request: Request, asked: EmbedRequest) -> Embedded:
         """Embed, unless the caller hangs up."""
-        return await run_while_connected(request.receive, self._service.embed(asked))
+        work = self._service.embed(asked, time_left_s=time_left_s(request.headers))
+        return await run_while_connected(request.receive, work)
 
 
 def aisearch_router(
@@ -165,7 +166,8 @@ def _add_contents(
         body = parse(content, MultimodalBody)
         desk.check(content, len(body.input), model)
         asked = to_content_request(body, model, is_strict=settings.strict_limits)
-        embedded = await run_while_connected(request.receive, service.contents.embed(asked))
+        work = service.contents.embed(asked, time_left_s=time_left_s(request.headers))
+        embedded = await run_while_connected(request.receive, work)
         usage = usage_of(embedded)
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))

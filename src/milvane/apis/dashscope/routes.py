@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from milvane.apis.connection import run_while_connected
+from milvane.apis.connection import run_while_connected, time_left_s
 from milvane.apis.dashscope.contents import render_content_answer, to_content_request
 from milvane.apis.dashscope.parsing import parse_multimodal_body, parse_text_body
 from milvane.apis.dashscope.ports import AsyncTasks
@@ -91,7 +91,7 @@ def dashscope_router(
         request.state.model = model = find_studio_model(body.model)
         check_text_model(model)
         check_count(len(body.input.texts), _limit(model, settings))
-        work = service.embed(to_request(body, model))
+        work = service.embed(to_request(body, model), time_left_s=time_left_s(request.headers))
         embedded = await run_while_connected(request.receive, work)
         return await _answer(render_text_answer(embedded, request.state.request_id))
 
@@ -103,7 +103,8 @@ def dashscope_router(
         check_count(len(body.input.contents), _limit(model, settings))
         service.contents.engine_of(model)
         asked = to_content_request(body, model, is_strict=settings.strict_limits)
-        work = service.contents.embed(asked.request)
+        left_s = time_left_s(request.headers)
+        work = service.contents.embed(asked.request, time_left_s=left_s)
         embedded = await run_while_connected(request.receive, work)
         return await _answer(render_content_answer(embedded, asked, request.state.request_id))
 

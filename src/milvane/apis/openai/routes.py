@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from milvane.apis.connection import run_while_connected
+from milvane.apis.connection import run_while_connected, time_left_s
 from milvane.apis.direct import DirectRoute
 from milvane.apis.openai.token_ids import count_inputs
 from milvane.apis.openai.translate import (
@@ -65,7 +65,8 @@ def openai_router(
             are_limits_strict=settings.strict_limits,
         )
         asked = to_request(body, vocabulary)
-        embedded = await run_while_connected(request.receive, service.embed(asked))
+        work = service.embed(asked, time_left_s=time_left_s(request.headers))
+        embedded = await run_while_connected(request.receive, work)
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
         return Response(await join_yielding(pieces), media_type="application/json")
 

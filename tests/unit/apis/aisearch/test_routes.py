@@ -15,11 +15,11 @@ from milvane.apis.aisearch.errors import TABLE, answer_error, answer_http_refusa
 from milvane.apis.aisearch.translate import MAX_BODY_BYTES
 from milvane.apis.aisearch.wire import ErrorAnswer, MultimodalAnswer, SparseAnswer, TextAnswer
 from milvane.apis.app import create_app
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
 from milvane.domain.errors import ErrorKind, ModelNotFound, QuotaExceeded, RateExceeded
 from milvane.domain.models import ModelName, Output, Platform
+from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import HashingEngine

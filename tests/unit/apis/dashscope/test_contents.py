@@ -15,8 +15,8 @@ from colours import ColourEngine, DataReader, a_video, an_image, colour_service,
 from milvane.apis.app import create_app
 from milvane.apis.dashscope.routes import MULTIMODAL_PATH as PATH
 from milvane.apis.dashscope.wire import MultimodalAnswer
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
+from milvane.domain.readiness import Readiness
 
 QWEN = "qwen3-vl-embedding"
 V1 = "multimodal-embedding-v1"

@@ -14,10 +14,10 @@ from milvane.apis.app import create_app
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import MULTIMODAL_PATH, TEXT_PATH
 from milvane.apis.dashscope.wire import TextAnswer
-from milvane.apis.health import Readiness
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
 from milvane.domain.models import Lane, Platform, Purpose
+from milvane.domain.readiness import Readiness
 from milvane.domain.vectors import SparseVector
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings

@@ -38,6 +38,19 @@ async def test_usage_counts_every_input(client: httpx.AsyncClient) -> None:
     assert answer.json()["usage"] == {"prompt_tokens": 5, "total_tokens": 5}
 
 
+async def test_time_that_a_client_waits_reaches_the_engine(
+    client: httpx.AsyncClient, engine: HashingEngine
+) -> None:
+    """OpenAI's clients say how long they wait: work for an answer that comes later is not done."""
+    body = {"model": MODEL, "input": "a"}
+    waiting = {"x-stainless-read-timeout": "30"}
+    answer = await client.post("/v1/embeddings", json=body, headers=waiting)
+    assert answer.status_code == 200
+    (left_s,) = engine.times_left_s
+    assert left_s is not None
+    assert 29 < left_s <= 30
+
+
 @pytest.mark.parametrize(("inputs", "lane"), [(8, Lane.INTERACTIVE), (9, Lane.BULK)])
 async def test_lane_reaches_the_engine(
     client: httpx.AsyncClient, engine: HashingEngine, inputs: int, lane: Lane
