@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -38,6 +43,9 @@ from milvane.storage.database import Database
 from milvane.storage.files import Clock, FileStore, utc_now
 from milvane.storage.settings import StorageSettings
 from milvane.testing.engines import HashingEngine
+
+OpenService = Callable[[FileStore], AbstractAsyncContextManager[EmbeddingService]]
+"""Opens another use case, which may read what the office's files are."""
 
 
 class FakeClock:
@@ -131,17 +139,20 @@ async def open_office(
     storage: StorageSettings | None = None,
     apis: ApisSettings | None = None,
     access: AccessSettings | None = None,
+    embedding: OpenService | None = None,
 ) -> AsyncIterator[Office]:
     """Open an office in a folder; its worker is not running yet."""
     storage = storage or StorageSettings()
     apis = apis or ApisSettings()
     jobs = jobs or JobsSettings(page_lines=8, lease_s=2, poll_interval_s=0.2)
-    service = EmbeddingService(
-        {ALL_MINILM_L6_V2.name: engine or HashingEngine()}, ServingSettings()
-    )
-    async with Database(storage, folder) as database:
+    async with Database(storage, folder) as database, AsyncExitStack() as stack:
         files = FileStore(database, folder / "files", storage, clock=clock)
         await files.prepare()
+        service = EmbeddingService(
+            {ALL_MINILM_L6_V2.name: engine or HashingEngine()}, ServingSettings()
+        )
+        if embedding is not None:
+            service = await stack.enter_async_context(embedding(files))
         workshop = Workshop(
             database=database,
             files=files,
@@ -170,13 +181,13 @@ async def open_office(
 
 
 @contextmanager
-def served_office(folder: Path) -> Iterator[str]:
+def served_office(folder: Path, embedding: OpenService | None = None) -> Iterator[str]:
     """Serve an office on a free port of this machine; gives the address without a path."""
     started: Future[str] = Future()
     stopping: Future[None] = Future()
 
     async def serve() -> None:
-        async with open_office(folder) as office:
+        async with open_office(folder, embedding=embedding) as office:
             listener = HttpListener(office.app, host="127.0.0.1", port=0, drain_timeout_s=5)
             async with listener, office.worker:
                 started.set_result(f"http://127.0.0.1:{listener.port}")
