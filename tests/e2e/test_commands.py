@@ -80,14 +80,14 @@ def test_models_say_openly_what_serves_them() -> None:
 
 
 def test_model_that_nothing_serves_says_so() -> None:
-    """Its contract is shown all the same; fetching weights for it is a mistake that is told."""
+    """Its contract is shown all the same, with what to run where there are weights for it."""
     run = milvane("models", "show", "qwen3-vl-embedding")
     assert run.returncode == 0
-    for fact in ("2560", "text, image, video", "none of the catalogue"):
+    for fact in ("2560", "text, image, video", "milvane models pull qwen3-vl-embedding"):
         assert fact in run.stdout
-    run = milvane("models", "pull", "qwen3-vl-embedding")
+    run = milvane("models", "pull", "multimodal-embedding-v1")
     assert run.returncode == 1
-    assert "no weights of the catalogue serve qwen3-vl-embedding" in run.stderr
+    assert "no weights of the catalogue serve multimodal-embedding-v1" in run.stderr
 
 
 def test_model_is_shown_with_contract_and_weights() -> None:

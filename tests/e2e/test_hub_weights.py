@@ -98,3 +98,79 @@ def test_server_without_its_weights_says_what_to_run(
     )  # fmt: skip
     assert run.returncode == 1
     assert f"milvane models pull {NAME}" in run.stderr
+
+
+def write_picture_repository(folder: Path) -> None:
+    """Write what a repository of Qwen3-VL-Embedding-2B says of itself, and much beside it."""
+    (folder / "scripts").mkdir(parents=True)
+    config = {
+        "model_type": "qwen3_vl",
+        "text_config": {"hidden_size": 2048, "max_position_embeddings": 262144},
+        "vision_config": {"patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").write_text('{"patch_size": 16}')
+    (folder / "chat_template.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(3000))
+    (folder / "README.md").write_text("about")
+    (folder / "scripts" / "qwen3_vl_embedding.py").write_text("never fetched")
+
+
+def test_model_of_images_is_pulled_by_its_contract(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """The name of a contract is enough: size, memory and deployment are said before and after."""
+    write_picture_repository(tmp_path / "repository")
+    state = HubState(tmp_path / "repository", repository="Qwen/Qwen3-VL-Embedding-2B")
+    with served_hub(state) as address:
+        pulled = milvane("models", "pull", "qwen3-vl-embedding", **environment, HF_ENDPOINT=address)
+        larger = milvane(
+            "models", "pull", "qwen3-vl-embedding", "--weights", "8B", **environment,
+            HF_ENDPOINT=address,
+        )  # fmt: skip
+    assert pulled.returncode == 0, pulled.stderr
+    told = " ".join(pulled.stderr.split())
+    deployment = '"qwen3-vl-embedding" = "qwen3-vl-embedding-2b"'
+    assert told.count(deployment) == 2
+    assert told.index("of disk") < told.index(deployment) < told.index("here and checked")
+    assert "2048 dimensions" in told
+    folder = tmp_path / "weights" / "qwen3-vl-embedding-2b"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "preprocessor_config.json", "chat_template.json", "tokenizer.json",
+        "model.safetensors", "milvane.json", "verified.json",
+    }  # fmt: skip
+    assert larger.returncode == 1
+    assert "Qwen3-VL-Embedding-8B" in larger.stderr
+    assert not state.problems
+
+
+def test_weights_on_one_hub_alone_are_fetched_there(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """M2-Encoder lies on ModelScope as its trainers wrote it, and is found without being told."""
+    repository = tmp_path / "repository"
+    (repository / "vlmo" / "tokenizer").mkdir(parents=True)
+    (repository / "m2_encoder_0.4B.ckpt").write_bytes(bytes(3000))
+    (repository / "vlmo" / "tokenizer" / "sp.model").write_bytes(bytes(100))
+    (repository / "run.py").write_text("never fetched")
+    state = HubState(repository, repository="M2Cognition/M2-Encoder")
+    with served_hub(state) as address:
+        pulled = milvane(
+            "models", "pull", "ops-m2-encoder", **environment, MODELSCOPE_ENDPOINT=address
+        )
+    assert pulled.returncode == 0, pulled.stderr
+    assert '"ops-m2-encoder" = "m2-encoder"' in " ".join(pulled.stderr.split())
+    assert not (tmp_path / "weights" / "m2-encoder" / "run.py").exists()
+    elsewhere = milvane("models", "pull", "m2-encoder", "--from", "huggingface", **environment)
+    assert "--from modelscope" in elsewhere.stderr
+
+
+def test_chat_model_is_no_embedding_model(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The network that an embedding model was made of has its layout, and gives no vectors."""
+    write_picture_repository(tmp_path / "repository")
+    state = HubState(tmp_path / "repository", repository="Qwen/Qwen3-VL-2B-Instruct")
+    with served_hub(state) as address:
+        run = milvane("models", "pull", state.repository, **environment, HF_ENDPOINT=address)
+    assert run.returncode == 1
+    assert "not trained to embed" in " ".join(run.stderr.split())

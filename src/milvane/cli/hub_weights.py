@@ -15,11 +15,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from milvane.domain.catalogue import HUB_WEIGHTS, WeightsName
+from milvane.domain.catalogue import HUB_WEIGHTS, PULLED_FOR, Weights, WeightsName
 from milvane.inference.choosing import memory_bytes
+from milvane.inference.contents.describing import CONTENT_FAMILIES
 from milvane.inference.hub_downloads import pull_from_hub
 from milvane.inference.installed import find_set, folder_name
-from milvane.inference.opening_hubs import open_source
+from milvane.inference.opening_hubs import open_source, usual_hub
 from milvane.settings import Settings, hub_environment, weights_dir
 
 
@@ -28,14 +29,14 @@ def is_on_a_hub(name: str) -> bool:
     return WeightsName(name) in HUB_WEIGHTS or "/" in name
 
 
-def pull_hub_weights(name: str, hub: str, settings: Settings) -> None:
+def pull_hub_weights(name: str, hub: str | None, settings: Settings) -> None:
     """
     Fetch a set of weights from a hub, with a progress bar.
 
     Args:
         name: One of the catalogue, or ``organisation/name``.
 
-        hub: ``huggingface`` or ``modelscope``.
+        hub: ``huggingface`` or ``modelscope``; the usual one if none.
 
         settings: Say where weights are kept.
 
@@ -44,7 +45,7 @@ def pull_hub_weights(name: str, hub: str, settings: Settings) -> None:
             kept for the next attempt.
     """
     folder = weights_dir(settings) / folder_name(name)
-    source = open_source(name, hub, hub_environment())
+    source = open_source(name, hub or usual_hub(name), hub_environment())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     remaining = (TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -59,16 +60,28 @@ def pull_hub_weights(name: str, hub: str, settings: Settings) -> None:
         progress.update(task, description=f"{name}: here and checked", total=1, completed=1)
     weights = find_set(name, weights_dir(settings))
     typer.echo(f"{name}: {folder}", err=True)
-    typer.echo(
-        f"It gives {weights.width} dimensions and reads {weights.window_tokens} tokens at once. To "
-        f'serve a model with it, write under [deployments]: "text-embedding-v4" = "{name}"',
-        err=True,
-    )
+    typer.echo(f"{_abilities(weights)} {_deployment(name)}", err=True)
+
+
+def _abilities(weights: Weights) -> str:
+    if weights.family in CONTENT_FAMILIES:
+        return (
+            f"It gives {weights.width} dimensions, to texts and images alike, and runs with "
+            "PyTorch: pip install 'milvane[torch]'."
+        )
+    return f"It gives {weights.width} dimensions and reads {weights.window_tokens} tokens at once."
+
+
+def _deployment(name: str) -> str:
+    """Say what makes a set serve a model."""
+    own = next((model for model, names in PULLED_FOR.items() if name in names), None)
+    model = own or "text-embedding-v4"
+    return f'To serve a model with it, write under [deployments]: "{model}" = "{name}"'
 
 
 def _statement(name: str, size_bytes: int, left_bytes: int, folder: Path) -> str:
     return (
         f"{name} takes {size_bytes / 1e9:.2f} GB of disk in {folder.parent}, of which "
         f"{left_bytes / 1e9:.2f} GB are still to be fetched; serving it takes up to about "
-        f"{memory_bytes(size_bytes) / 1e9:.1f} GB of memory"
+        f"{memory_bytes(size_bytes) / 1e9:.1f} GB of memory. {_deployment(name)}"
     )

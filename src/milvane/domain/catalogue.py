@@ -297,7 +297,7 @@ class HubWeights:
 
     name: WeightsName
     repository: str
-    """On Hugging Face."""
+    """On Hugging Face; empty if it is not there."""
     modelscope: str
     """On ModelScope."""
     family: str
@@ -307,6 +307,13 @@ class HubWeights:
     size_bytes: int
     """About; the hub says it exactly."""
     has_sparse_head: bool = False
+    modalities: frozenset[Modality] = frozenset({Modality.TEXT})
+    """What it takes."""
+
+    @property
+    def takes_images(self) -> bool:
+        """It is for images too."""
+        return Modality.IMAGE in self.modalities
 
 
 def _qwen3_embedding(size: str, *, width: int, size_bytes: int) -> HubWeights:
@@ -320,6 +327,35 @@ def _qwen3_embedding(size: str, *, width: int, size_bytes: int) -> HubWeights:
         width=width,
         licence="Apache-2.0",
         size_bytes=size_bytes,
+    )
+
+
+def _qwen3_vl_embedding(size: str, *, width: int, size_bytes: int) -> HubWeights:
+    repository = f"Qwen/Qwen3-VL-Embedding-{size}"
+    return HubWeights(
+        name=WeightsName(f"qwen3-vl-embedding-{size.lower()}"),
+        repository=repository,
+        modelscope=repository,
+        family="qwen3_vl",
+        pooling="last",
+        width=width,
+        licence="Apache-2.0",
+        size_bytes=size_bytes,
+        modalities=_ALL_MODALITIES,
+    )
+
+
+def _m2_encoder(name: str, repository: str, *, width: int, size_bytes: int) -> HubWeights:
+    return HubWeights(
+        name=WeightsName(name),
+        repository="",
+        modelscope=repository,
+        family="m2",
+        pooling="cls",
+        width=width,
+        licence="CC-BY-4.0",
+        size_bytes=size_bytes,
+        modalities=_TEXT_AND_IMAGE,
     )
 
 
@@ -352,10 +388,45 @@ HUB_WEIGHTS: Mapping[WeightsName, HubWeights] = MappingProxyType(
                 size_bytes=630_000_000,
                 has_sparse_head=True,
             ),
+            _qwen3_vl_embedding("2B", width=2048, size_bytes=4_260_000_000),
+            _qwen3_vl_embedding("8B", width=4096, size_bytes=16_300_000_000),
+            HubWeights(
+                name=WeightsName("gme-qwen2-vl-2b-instruct"),
+                repository="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+                modelscope="iic/gme-Qwen2-VL-2B-Instruct",
+                family="qwen2_vl",
+                pooling="last",
+                width=1536,
+                licence="Apache-2.0",
+                size_bytes=4_420_000_000,
+                modalities=_TEXT_AND_IMAGE,
+            ),
+            _m2_encoder(
+                "m2-encoder", "M2Cognition/M2-Encoder", width=768, size_bytes=1_600_000_000
+            ),
+            _m2_encoder(
+                "m2-encoder-large",
+                "M2Cognition/M2_Encoder_Large",
+                width=1024,
+                size_bytes=4_000_000_000,
+            ),
         )
     }
 )
 """What `milvane models pull` knows by a name of its own; any other repository by its own name."""
+
+PULLED_FOR: Mapping[ModelName, tuple[WeightsName, ...]] = MappingProxyType(
+    {
+        ModelName("qwen3-vl-embedding"): (
+            WeightsName("qwen3-vl-embedding-2b"),
+            WeightsName("qwen3-vl-embedding-8b"),
+        ),
+        ModelName("ops-gme-qwen2-vl-2b-instruct"): (WeightsName("gme-qwen2-vl-2b-instruct"),),
+        ModelName("ops-m2-encoder"): (WeightsName("m2-encoder"),),
+        ModelName("ops-m2-encoder-large"): (WeightsName("m2-encoder-large"),),
+    }
+)
+"""Open weights of the very families that these models are of, the usual ones first."""
 
 WEIGHTS: Mapping[WeightsName, Weights] = MappingProxyType(
     {weights.name: weights for weights in (ALL_MINILM_L6_V2,)}
@@ -404,21 +475,67 @@ def deploy(deployments: Mapping[str, str]) -> Mapping[ModelName, WeightsName]:
         deployments: Names of weights by names of models, or by `EVERY_MODEL`.
 
     Raises:
-        InvalidInput: If a name is no model, or is one that weights for texts cannot serve.
+        InvalidInput: If a name is no model, or is known to take other contents than its weights.
     """
     served = dict(SERVED_BY)
     if EVERY_MODEL in deployments:
-        served = dict.fromkeys(served, WeightsName(deployments[EVERY_MODEL]))
+        everywhere = WeightsName(deployments[EVERY_MODEL])
+        of_texts = (name for name, model in MODELS.items() if model.is_text_only)
+        served |= dict.fromkeys(of_texts, everywhere)
     for name, weights in deployments.items():
         if name == EVERY_MODEL:
             continue
         model = MODELS.get(ModelName(name))
         if model is None:
             raise InvalidInput(f"deployments: {name!r} is no model; known are {', '.join(MODELS)}")
-        if not model.is_text_only:
-            raise InvalidInput(f"deployments: {name} takes more than texts, which no weights can")
+        _refuse_other_contents(model, WeightsName(weights))
         served[model.name] = WeightsName(weights)
     return MappingProxyType(served)
+
+
+def _refuse_other_contents(model: Model, weights: WeightsName) -> None:
+    """Refuse weights for texts where images come, and the reverse; of others nothing is known."""
+    known = HUB_WEIGHTS.get(weights)
+    takes_images = None if known is None else known.takes_images
+    if weights in WEIGHTS:
+        takes_images = False
+    if takes_images is False and not model.is_text_only:
+        raise InvalidInput(
+            f"deployments: {model.name} takes images, and {weights} is for texts alone; take one "
+            f"of {', '.join(each.name for each in HUB_WEIGHTS.values() if each.takes_images)}"
+        )
+    if takes_images and model.is_text_only:
+        others = ", ".join(each.name for each in HUB_WEIGHTS.values() if not each.takes_images)
+        raise InvalidInput(
+            f"deployments: {model.name} takes texts alone, for which {weights} is not made; take "
+            f"one of {others}"
+        )
+
+
+def weights_to_pull(model: ModelName, size: str | None = None) -> WeightsName | None:
+    """
+    Name the open weights of a model's own family.
+
+    Args:
+        model: Any of the catalogue.
+
+        size: Which of several, such as ``8B``; the usual ones if none.
+
+    Returns:
+        Nothing if none were published.
+
+    Raises:
+        InvalidInput: If there are none of this size.
+    """
+    names = PULLED_FOR.get(model, ())
+    if size is None:
+        return names[0] if names else None
+    for name in names:
+        if name.endswith(f"-{size.lower()}"):
+            return name
+    raise InvalidInput(
+        f"there are no weights of {model} in the size {size}; there is {', '.join(names) or 'none'}"
+    )
 
 
 def weights_of(model: Model) -> Weights | None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from milvane.domain.catalogue import (
     HUB_WEIGHTS,
     WEIGHTS,
-    HubWeights,
     Weights,
     WeightsFile,
     WeightsName,
 )
 from milvane.domain.errors import Conflict, NotFound
+from milvane.inference.contents import describing
 from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.manifest import MANIFEST_NAME, Manifest, read_manifest
 from milvane.inference.self_test import GOLDEN_NAME
@@ -34,8 +34,10 @@ USUAL_WINDOW_TOKENS = 512
 """Of networks that say no length of their own."""
 
 _OUR_OWN = (MANIFEST_NAME, STAMP_NAME, GOLDEN_NAME)
-_TENSORS = ("*.safetensors", "*.bin")
-_SETTINGS = ("*.json", "*/config.json", "*/*.safetensors", "*/*.bin", "*.pt")
+_TENSORS = ("*.safetensors", "*.bin", "m2_encoder*.ckpt")
+_SETTINGS = (
+    "*.json", "*/config.json", "*/*.safetensors", "*/*.bin", "*.pt", "*.model", "*/*/sp.model",
+)  # fmt: skip
 
 
 def folder_name(name: str) -> str:
@@ -89,6 +91,9 @@ def installed_names(weights_dir: Path) -> list[str]:
 
 
 def _describe(name: str, folder: Path) -> Weights:
+    family = describing.family_of(folder)
+    if family is not None:
+        return _describe_pictures(name, folder, family)
     recipe = read_recipe(folder)
     config = _read(folder / "config.json")
     manifest = read_manifest(folder)
@@ -103,14 +108,45 @@ def _describe(name: str, folder: Path) -> Weights:
         width=_width(folder, config, recipe),
         window_tokens=_window_tokens(config, recipe),
     )
-    expected = HUB_WEIGHTS.get(weights.name)
-    if expected is not None:
-        _compare(weights, recipe, expected)
+    _compare(weights, recipe.pooling)
     return weights
 
 
-def _compare(weights: Weights, recipe: Recipe, expected: HubWeights) -> None:
-    found = (weights.family, recipe.pooling, weights.width)
+def _describe_pictures(name: str, folder: Path, family: str) -> Weights:
+    manifest = read_manifest(folder)
+    if manifest:
+        _refuse_generator(manifest.repository, family)
+    weights = Weights(
+        name=WeightsName(name),
+        package=f"{manifest.hub}:{manifest.repository}" if manifest else str(folder),
+        version=_version(manifest) if manifest else "local",
+        licence="see its own files",
+        files=tuple(_files(folder, manifest)),
+        folder=str(folder),
+        family=family,
+        width=describing.width_of(folder, family),
+        window_tokens=describing.positions_of(folder, family),
+    )
+    _compare(weights, describing.POOLINGS.get(family, ""))
+    return weights
+
+
+def _refuse_generator(repository: str, family: str) -> None:
+    """Refuse the chat model that an embedding model was made of: its vectors mean nothing."""
+    mark = describing.EMBEDDING_MARKS.get(family)
+    if mark and mark not in repository.rpartition("/")[2].lower():
+        raise Conflict(
+            f"{repository} writes texts and was not trained to embed: take one of "
+            f"{', '.join(each for each, known in HUB_WEIGHTS.items() if known.family == family)}"
+        )
+
+
+def _compare(weights: Weights, pooling: str) -> None:
+    """Refuse what cannot be what its name says."""
+    expected = HUB_WEIGHTS.get(weights.name)
+    if expected is None:
+        return
+    found = (weights.family, pooling, weights.width)
     wanted = (expected.family, expected.pooling, expected.width)
     if found != wanted:
         raise Conflict(

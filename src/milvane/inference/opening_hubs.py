@@ -29,6 +29,12 @@ def open_hub_client(*, token: str | None) -> httpx2.Client:
     return httpx2.Client(headers=headers, timeout=TIMEOUT, follow_redirects=True)
 
 
+def usual_hub(name: str) -> str:
+    """Say where a set of weights is fetched unless somebody says it."""
+    known = HUB_WEIGHTS.get(WeightsName(name))
+    return MODEL_SCOPE if known and not known.repository else HUGGING_FACE
+
+
 def open_source(name: str, hub: str, environment: Mapping[str, str]) -> HubSource:
     """
     Say where a set of weights is fetched.
@@ -50,6 +56,8 @@ def open_source(name: str, hub: str, environment: Mapping[str, str]) -> HubSourc
             f"take one of {', '.join(HUB_WEIGHTS)}"
         )
     if hub == HUGGING_FACE:
+        if known and not known.repository:
+            raise InvalidInput(f"{name} is not on Hugging Face: pull it with --from {MODEL_SCOPE}")
         client = open_hub_client(token=environment.get("HF_TOKEN"))
         endpoint = environment.get("HF_ENDPOINT") or HUGGING_FACE_ENDPOINT
         repository = known.repository if known else name

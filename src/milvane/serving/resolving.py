@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from milvane.domain.catalogue import WeightsName
+from milvane.domain.catalogue import WeightsName, weights_to_pull
 from milvane.domain.errors import (
     DeadlineExceeded,
     DimensionNotOffered,
@@ -74,7 +74,9 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
 
 def not_served(model: Model) -> ModelNotServed:
     """Say that no weights are deployed for a model."""
-    return ModelNotServed(f"{model.name} is in the catalogue, but no weights here serve it")
+    own = weights_to_pull(model.name)
+    cure = f": run `milvane models pull {model.name}`, and deploy what it names" if own else ""
+    return ModelNotServed(f"{model.name} is in the catalogue, but no weights here serve it{cure}")
 
 
 def not_loaded(weights: WeightsName, model: Model) -> UpstreamUnavailable:

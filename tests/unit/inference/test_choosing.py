@@ -83,3 +83,19 @@ def test_folders_are_called_by_their_names(tmp_path: Path, name: str) -> None:
         tmp_path / ".org--other.partial"
     )
     assert installed_names(tmp_path) == [name]
+
+
+def test_settings_of_pictures_are_fetched_where_there_are_pictures() -> None:
+    """What says how images are prepared comes along; a sentence model fetches nothing of it."""
+    pictures = {"preprocessor_config.json", "video_preprocessor_config.json", "merges.txt"}
+    assert chosen("model.safetensors", *pictures) == {"model.safetensors", *pictures}
+    assert chosen("model.safetensors", "merges.txt", "vocab.json") == {"model.safetensors"}
+
+
+def test_checkpoint_of_m2_encoder_is_fetched_with_its_tokenizer() -> None:
+    """Its repository has no settings: the tensors and the tokenizer are known by their names."""
+    names = ("m2_encoder_1B.ckpt", "vlmo/tokenizer/sp.model", "vlmo/tokenizer/tokenization_glm.py")
+    files = [HubFile(name, len(name)) for name in names]
+    assert {file.path for file in choose_files(files, "org/name")} == set(names[:2])
+    with pytest.raises(UpstreamRejected, match=r"sp\.model"):
+        choose_files(files[:1], "org/name")

@@ -24,6 +24,15 @@ M2_WIDTHS: Mapping[str, int] = MappingProxyType(
 PIECES = "sp.model"
 """Its tokenizer, somewhere beside them."""
 
+POOLINGS: Mapping[str, str] = MappingProxyType({QWEN3_VL: "last", GME: "last", M2: "cls"})
+"""Which state becomes the vector, of families of which the catalogue says it."""
+EMBEDDING_MARKS: Mapping[str, str] = MappingProxyType({QWEN3_VL: "embedding", GME: "gme"})
+"""
+What a repository's name holds if its network embeds.
+
+Their settings are those of the chat models that they were made of.
+"""
+
 _WIDTHS = {
     QWEN3_VL: ("text_config", "hidden_size"),
     GME: ("hidden_size",),
