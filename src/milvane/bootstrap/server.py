@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from fastapi import FastAPI
@@ -18,26 +17,38 @@ from milvane.apis.app import create_app
 from milvane.apis.metrics import Measured
 from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.doors import http_port
-from milvane.bootstrap.engines import Engines, behind_cache, token_texts, warm
+from milvane.bootstrap.engines import (
+    Engines,
+    LoadedTexts,
+    behind_cache,
+    check_fit,
+    token_texts,
+    warm,
+)
 from milvane.bootstrap.governing import Governance, open_governance
 from milvane.bootstrap.instances import AddedInstances, Doors
 from milvane.bootstrap.looking import look_into
 from milvane.bootstrap.starting import Begun, Running
-from milvane.bootstrap.workshop import background, open_workshop
+from milvane.bootstrap.weights import tell_stand_ins
+from milvane.bootstrap.workshop import background, open_files, open_workshop
 from milvane.console.pages import console_router
-from milvane.domain.catalogue import WeightsName, deploy
+from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import ModelName
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services
 from milvane.jobs.worker import JobWorker
-from milvane.media.desk import open_desk
+from milvane.media.desk import MediaDesk, open_desk
+from milvane.media.opening import open_reader
+from milvane.media.reader import OwnStores
 from milvane.providers.service import ProviderService
 from milvane.serving.caching.cache import VectorCache, open_cache
+from milvane.serving.contents import ContentService
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
 from milvane.settings import Settings, provider_environment
 from milvane.storage.database import Database
+from milvane.storage.files import FileStore
 
 
 @dataclass(slots=True)
@@ -53,6 +64,9 @@ class _Server:
     measured: Measured
     condition: Condition
     doors: Doors
+    desk: MediaDesk | None
+    """The media store; absent where none is kept."""
+    files: FileStore
     providers: RemoteProviders = field(default_factory=NoProviders)
     """Those of the settings, once they are open."""
     added: AddedInstances = field(init=False)
@@ -76,7 +90,7 @@ async def complete(begun: Begun) -> Running:
     database = await begun.parts.enter_async_context(
         Database(settings.storage, settings.server.data_dir)
     )
-    server = await _build(begun.parts, database, settings, condition)
+    server = await _build(begun, database)
     app, worker = await _create_apis(server, database)
     # The probes answer from here on: alive, and not ready yet.
     http = await begun.doors.enter_async_context(http_port(app, settings))
@@ -84,10 +98,13 @@ async def complete(begun: Begun) -> Running:
         ProviderService(settings.providers, environment=provider_environment())
     )
     upstreams = [await connected for connected in begun.connecting]
-    for name, opened in begun.loading:
-        engine, lexicon = await opened
-        server.engines.add(name, engine, lexicon)
-        condition.reasons.append(engine.trouble)
+    for name, opened in begun.loading.items():
+        loaded = await opened
+        server.engines.add(name, loaded)
+        if isinstance(loaded, LoadedTexts):
+            condition.reasons.append(loaded.engine.trouble)
+    check_fit(server.served_by, server.engines)
+    tell_stand_ins(server.served_by)
     await warm(server.engines.texts.values())
     server.providers = behind_cache(providers, server.cache, settings)
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -98,14 +115,28 @@ async def complete(begun: Begun) -> Running:
     return Running(grpc_ports=server.doors.ports, http_port=http.port)
 
 
-async def _build(
-    parts: AsyncExitStack, database: Database, settings: Settings, condition: Condition
-) -> _Server:
+async def _build(begun: Begun, database: Database) -> _Server:
     """Build what needs neither weights nor a Milvus."""
-    served_by = deploy(settings.deployments)
+    settings, parts, served_by = begun.settings, begun.parts, begun.served_by
     engines = Engines()
     governance = await open_governance(parts, database, settings)
     cache = await parts.enter_async_context(open_cache(settings.cache, settings.server.data_dir))
+    desk = None
+    if settings.media.is_on:
+        desk = await open_desk(database, settings.media, settings.server.data_dir)
+    files = await open_files(database, settings)
+    reader = await parts.enter_async_context(
+        open_reader(settings.media_reader, settings.server.data_dir, OwnStores(desk, files))
+    )
+    contents = ContentService(
+        engines.contents,
+        reader,
+        settings.serving,
+        served_by=served_by,
+        cache=cache,
+        cache_off_for=settings.cache.off_for,
+        accounts=governance.accounts,
+    )
     embedding = EmbeddingService(
         engines.texts,
         settings.serving,
@@ -115,6 +146,7 @@ async def _build(
         cache_off_for=settings.cache.off_for,
         served_by=served_by,
         accounts=governance.accounts,
+        contents=contents,
     )
     measured = Measured(
         engines=engines.texts,
@@ -124,7 +156,17 @@ async def _build(
     )
     doors = Doors(settings, governance.authenticator, measured.operations)
     return _Server(
-        settings, served_by, governance, cache, embedding, engines, measured, condition, doors
+        settings=settings,
+        served_by=served_by,
+        governance=governance,
+        cache=cache,
+        embedding=embedding,
+        engines=engines,
+        measured=measured,
+        condition=begun.condition,
+        doors=doors,
+        desk=desk,
+        files=files,
     )
 
 
@@ -132,11 +174,8 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
     """Build the HTTP application, and what does its jobs."""
     settings, governance = server.settings, server.governance
     vocabulary = await asyncio.to_thread(token_texts, settings)
-    workshop = await open_workshop(database, server.embedding, settings, vocabulary)
+    workshop = open_workshop(database, server.files, server.embedding, settings, vocabulary)
     worker = JobWorker(workshop)
-    media = None
-    if settings.media.is_on:
-        media = await open_desk(database, settings.media, settings.server.data_dir)
     app = create_app(
         server.embedding,
         settings.apis,
@@ -158,7 +197,7 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
                 worker=worker,
             ),
         ),
-        media=media,
+        media=server.desk,
         pages=[console_router()],
     )
     return app, worker

@@ -24,16 +24,22 @@ from filelock import FileLock, Timeout
 
 from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.upstreams import upstream_of
-from milvane.domain.catalogue import WeightsName, deploy
+from milvane.bootstrap.weights import (
+    PICTURE_WEIGHTS,
+    TEXT_WEIGHTS,
+    choose_weights,
+    names_to_load,
+)
+from milvane.domain.catalogue import WeightsName
 from milvane.domain.errors import Conflict
 from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.settings import Settings
 
 if TYPE_CHECKING:
-    from milvane.inference.engine import Engine
+    from milvane.bootstrap.engines import Loaded
+    from milvane.domain.models import ModelName
     from milvane.instances.remote import CredentialMapping
     from milvane.instances.upstream import Upstream
-    from milvane.serving.ports import TermWeigher
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +70,11 @@ class Begun:
     """What runs behind the doors."""
     doors: AsyncExitStack
     """Left first."""
+    served_by: Mapping[ModelName, WeightsName]
+    """Which weights serve each model."""
     connecting: Sequence[Awaitable[Upstream | CredentialMapping]]
     """The Milvus of each instance, in the order of the settings."""
-    loading: Sequence[tuple[WeightsName, Awaitable[tuple[Engine, TermWeigher]]]]
+    loading: Mapping[WeightsName, Awaitable[Loaded]]
 
 
 @asynccontextmanager
@@ -92,13 +100,14 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             _enter_beside(beneath, upstream_of(instance, settings, condition), is_abortable=True)
             for instance in settings.instances
         ]
-        loading = [
-            (name, _enter_beside(beneath, _load(name, settings)))
-            for name in dict.fromkeys(deploy(settings.deployments).values())
-        ]
+        served_by = choose_weights(settings)
+        loading: dict[WeightsName, asyncio.Future[Loaded]] = {}
+        for name in names_to_load(served_by):
+            texts = loading.get(TEXT_WEIGHTS) if name == PICTURE_WEIGHTS else None
+            loading[name] = _enter_beside(beneath, _load(name, settings, texts))
         complete = await asyncio.to_thread(_import_the_rest)
         running = await complete(
-            Begun(settings, condition, parts, beneath, doors, connecting, loading)
+            Begun(settings, condition, parts, beneath, doors, served_by, connecting, loading)
         )
         condition.starting = False
         try:
@@ -109,19 +118,23 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def _load(name: WeightsName, settings: Settings) -> AsyncIterator[tuple[Engine, TermWeigher]]:
-    """Run a set of weights while the context is open."""
-    engines = await asyncio.to_thread(_import_engines)
-    async with engines(name, settings) as loaded:
+async def _load(
+    name: WeightsName, settings: Settings, texts: Awaitable[Loaded] | None
+) -> AsyncIterator[Loaded]:
+    """Run a set of weights while the context is open; `texts` is what those go with that see."""
+    load_engine, load_pictures = await asyncio.to_thread(_import_engines)
+    context = load_engine(name, settings) if texts is None else load_pictures(texts, settings)
+    async with context as loaded:
         yield loaded
 
 
-def _import_engines() -> Callable[
-    [WeightsName, Settings], AbstractAsyncContextManager[tuple[Engine, TermWeigher]]
+def _import_engines() -> tuple[
+    Callable[[WeightsName, Settings], AbstractAsyncContextManager[Loaded]],
+    Callable[[Awaitable[Loaded], Settings], AbstractAsyncContextManager[Loaded]],
 ]:
-    from milvane.bootstrap.engines import load_engine
+    from milvane.bootstrap.engines import load_engine, load_pictures
 
-    return load_engine
+    return load_engine, load_pictures
 
 
 def _import_the_rest() -> Callable[[Begun], Awaitable[Running]]:

@@ -18,16 +18,23 @@ from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
 
-async def open_workshop(
+async def open_files(database: Database, settings: Settings) -> FileStore:
+    """Open the store of files."""
+    folder = settings.storage.files_dir or settings.server.data_dir / "files"
+    files = FileStore(database, folder, settings.storage)
+    await files.prepare()
+    return files
+
+
+def open_workshop(
     database: Database,
+    files: FileStore,
     embedding: EmbeddingService,
     settings: Settings,
     vocabulary: LateTokenTexts | None,
 ) -> Workshop:
-    """Open what files and jobs are kept in."""
+    """Join what files and jobs are kept in."""
     folder = settings.storage.files_dir or settings.server.data_dir / "files"
-    files = FileStore(database, folder, settings.storage)
-    await files.prepare()
     return Workshop(
         database=database,
         files=files,
