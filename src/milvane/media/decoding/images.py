@@ -8,12 +8,13 @@ done for them: what is transparent is put on white, where they would show what l
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from milvane.domain.pictures import Filter, Fit, Sizing
@@ -26,8 +27,19 @@ _FILTERS = {
 }
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101
 _LONGEST_SHAPE = 64
+_MAX_EXIF_BYTES = 1024 * 1024
 _TURNED = (5, 6, 7, 8)
 """Orientations of EXIF that exchange width and height."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Unreadable(Exception):
@@ -45,7 +57,7 @@ def look(file: BinaryIO, decoder: str, limits: DecodingLimits) -> Found:
         width, height = image.size
         if isinstance(image, TiffImageFile):  # whose size Pillow may have turned already
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-        if image.getexif().get(_ORIENTATION) in _TURNED:
+        if _orientation(image, file) in _TURNED:
             width, height = height, width
     return Found(width, height, frames=1, duration_s=0.0)
 
@@ -63,9 +75,37 @@ def decode(
         Unreadable: If it is damaged, or too large.
     """
     with _open(file, decoder, limits) as image:
+        orientation = _orientation(image, file)
         image.load()
-        turned = ImageOps.exif_transpose(image)
-    return np.asarray(resize(to_rgb(turned), sizing))
+        turn = None if isinstance(image, TiffImageFile) else _TURNS.get(orientation)
+        turned = image if turn is None else image.transpose(turn)
+        return np.asarray(resize(to_rgb(turned), sizing))
+
+
+def _orientation(image: Image.Image, file: BinaryIO) -> int:
+    """Say how the camera was held, from 1 to 8; no pixel is decoded."""
+    if image.format == "PNG":  # which Pillow decodes as a whole to find out
+        exif = Image.Exif()
+        exif.load(_png_exif(file))
+    else:
+        exif = image.getexif()
+    told = exif.get(_ORIENTATION)
+    return told if isinstance(told, int) else 1
+
+
+def _png_exif(file: BinaryIO) -> bytes:
+    """Find the chunk of EXIF, which may stand anywhere; the file stays where it was."""
+    place = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = int.from_bytes(head[:4], "big"), head[4:]
+            if name == b"eXIf" and length <= _MAX_EXIF_BYTES:
+                return b"Exif\0\0" + file.read(length)
+            file.seek(length + 4, io.SEEK_CUR)
+    finally:
+        file.seek(place)
+    return b""
 
 
 def _open(file: BinaryIO, decoder: str, limits: DecodingLimits) -> Image.Image:

@@ -94,6 +94,7 @@ class Decoder:
         self._settings = settings
         self._channel, theirs = socket.socketpair()
         self._is_new = True
+        self._is_ending = False
         with theirs:
             os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003 - no name in the library
             self.process = subprocess.Popen(  # noqa: S603 - our own program
@@ -166,7 +167,7 @@ class Decoder:
     @property
     def is_alive(self) -> bool:
         """Whether it can still be asked."""
-        return self.process.poll() is None
+        return not self._is_ending and self.process.poll() is None
 
     def _arguments(self, theirs: socket.socket) -> list[str]:
         settings = self._settings
@@ -191,6 +192,7 @@ class Decoder:
         for each in files:  # nobody sends any
             os.close(each)
         self._is_new = False
+        self._is_ending = bool(told.get("ends"))
         if "refused" in told:
             raise MediaRejected(str(told["refused"])[:300])
         return told
@@ -243,6 +245,11 @@ class DecoderPool:
     def process_ids(self) -> list[int]:
         """The processes that there are now."""
         return [decoder.process.pid for decoder in (*self._idle, *self._busy)]
+
+    @property
+    def busy_process_ids(self) -> list[int]:
+        """Those that decode at the moment."""
+        return [decoder.process.pid for decoder in self._busy]
 
     async def look(self, kind: Kind, path: Path, *, time_left_s: float | None = None) -> Found:
         """
@@ -310,7 +317,7 @@ class DecoderPool:
             self._waiting -= 1
 
     async def _use(self, path: Path, work: Work[_T], seconds: float) -> _T:
-        decoder = self._idle.pop() if self._idle else await self._begin()
+        decoder = await self._take()
         self._busy.add(decoder)
         try:
             result = await to_thread.run_sync(
@@ -328,7 +335,12 @@ class DecoderPool:
         await self._return(decoder)
         return result
 
-    async def _begin(self) -> Decoder:
+    async def _take(self) -> Decoder:
+        while self._idle:
+            decoder = self._idle.pop()
+            if decoder.is_alive:
+                return decoder
+            await self._discard(decoder)  # somebody ended it while it had nothing to do
         if not self._is_open:
             raise UpstreamUnavailable("the server is stopping")
         return await to_thread.run_sync(Decoder, self._settings, limiter=self._threads)
@@ -375,7 +387,7 @@ def _choose(clip: Sampling, task: Task) -> tuple[int, ...]:
 
 
 def _too_long(seconds: float) -> str:
-    return f"decoding it takes longer than {seconds:g} s"
+    return f"decoding it takes longer than {seconds:.3g} s"
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -59,7 +59,8 @@ class Bench:
         except images.Unreadable as error:
             answer, pixels = {"refused": str(error)}, None
         except MemoryError:
-            send_head(self._channel, {"refused": "decoding it takes more memory than allowed"})
+            words = "decoding it takes more memory than allowed"
+            send_head(self._channel, {"refused": words, "ends": True})
             return False
         except Exception as error:  # noqa: BLE001 - decoders raise all there is over hostile files
             answer, pixels = {"refused": f"it is damaged ({_first_words(error)})"}, None
