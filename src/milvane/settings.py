@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 from typing_extensions import Self
 
+from milvane.apis.otlp.settings import OtlpSettings
 from milvane.apis.settings import ApisSettings
 from milvane.control_plane.settings import ControlSettings
 from milvane.domain.catalogue import deploy
@@ -123,6 +124,7 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()
     media_reader: MediaReaderSettings = MediaReaderSettings()
     lite: LiteSettings = LiteSettings()
+    otlp: OtlpSettings = OtlpSettings()
     deployments: dict[str, str] = Field(default_factory=dict)
     """Which weights serve a model, by its name; `*` for all that take texts alone."""
     instances: tuple[InstanceSettings, ...] = (InstanceSettings(),)
@@ -263,6 +265,14 @@ def hub_environment() -> dict[str, str]:
         for name in ("HF_ENDPOINT", "HF_TOKEN", "MODELSCOPE_ENDPOINT")
         if os.environ.get(name)
     }
+
+
+def has_collector(settings: Settings) -> bool:
+    """Say whether metrics are to be pushed: by the settings, or by OpenTelemetry's variables."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    return settings.otlp.endpoint is not None or any(map(os.environ.get, names))
 
 
 def weights_dir(settings: Settings) -> Path:

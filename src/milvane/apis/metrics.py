@@ -84,13 +84,20 @@ def metrics_router(measured: Measured) -> APIRouter:
 
 
 def _load(measured: Measured) -> Callable[[], tuple[bytes, str]]:
-    from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+    registry = open_registry(measured)
+    return lambda: (generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+def open_registry(measured: Measured) -> CollectorRegistry:
+    """Put all that is shown together; each look at it reads everything anew."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
 
     registry: CollectorRegistry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(measured))
     ProcessCollector(registry=registry)
-    return lambda: (generate_latest(registry), CONTENT_TYPE_LATEST)
+    return registry
 
 
 class _Collector:

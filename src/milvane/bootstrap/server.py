@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from milvane.apis.app import create_app
 from milvane.apis.metrics import Measured
+from milvane.apis.otlp.pusher import OtlpPusher
 from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.doors import http_port
 from milvane.bootstrap.engines import (
@@ -46,7 +47,7 @@ from milvane.serving.contents import ContentService
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
-from milvane.settings import Settings, provider_environment
+from milvane.settings import Settings, has_collector, provider_environment
 from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
@@ -112,6 +113,8 @@ async def complete(begun: Begun) -> Running:
         await begun.doors.enter_async_context(door)
     await begun.doors.enter_async_context(server.added)
     await begun.beneath.enter_async_context(worker)
+    if has_collector(settings):
+        await begun.beneath.enter_async_context(OtlpPusher(settings.otlp, server.measured))
     return Running(grpc_ports=server.doors.ports, http_port=http.port)
 
 

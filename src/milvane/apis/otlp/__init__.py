@@ -1,0 +1,1 @@
+"""Pushing what `/metrics` shows to an OpenTelemetry collector, as OTLP over HTTP."""
