@@ -31,7 +31,7 @@ _SIGNED_NAMES = frozenset(
         "policy",
     )
 )
-_SIGNED_STARTS = ("x-oss-", "x-amz-", "x-goog-", "q-sign-", "q-ak", "q-key-time")
+_SIGNED_STARTS = ("x-oss-", "x-amz-", "x-goog-", "q-sign", "q-ak", "q-key-time", "q-url-param")
 _AZURE = frozenset(
     ("sv", "ss", "srt", "sr", "se", "st", "sp", "spr", "sip", "sig", "sdd", "rscc", "skoid")
 ).union(("sktid", "skt", "ske", "sks", "skv"))
