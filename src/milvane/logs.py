@@ -6,6 +6,9 @@ import logging
 import sys
 from typing import TextIO
 
+CHATTY = ("alembic", "asyncio", "faiss", "httpcore2", "httpx2", "uvicorn")
+"""Libraries whose lines below a warning are left out; some of them have signed addresses."""
+
 LINE = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
 
 
@@ -26,5 +29,5 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None) -> None:
         stream=stream or sys.stderr,
         force=True,
     )
-    for chatty in ("alembic", "asyncio", "faiss", "httpx2", "uvicorn"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
