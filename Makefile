@@ -37,4 +37,4 @@ docs:            ## Write the generated reference pages anew.
 	@.venv/bin/python scripts/docs
 
 clean:           ## Remove the environment and caches; data and weights stay.
-	rm -rf .venv .venv-heavy tests/heavy/node/node_modules .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .venv-heavy .venv-torch tests/heavy/node/node_modules .mypy_cache .ruff_cache .pytest_cache dist

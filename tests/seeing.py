@@ -123,7 +123,7 @@ def write_clip(folder: Path) -> None:
     tokenizer = byte_pairs("<|startoftext|>", "<|endoftext|>")
     _save(tokenizer, folder, pad_token="<|endoftext|>", model_max_length=24)
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "initializer_range": 0.2, "initializer_factor": 8.0,
+             "num_attention_heads": 2, "initializer_range": 0.2, "initializer_factor": 3.0,
              "projection_dim": 24}  # fmt: skip
     end = tokenizer.token_to_id("<|endoftext|>")
     config = transformers.CLIPConfig(
@@ -131,7 +131,7 @@ def write_clip(folder: Path) -> None:
                      "bos_token_id": tokenizer.token_to_id("<|startoftext|>"),
                      "pad_token_id": end, "max_position_embeddings": 24},
         vision_config={**tower, "image_size": 64, "patch_size": 16},
-        projection_dim=24, initializer_factor=8.0,
+        projection_dim=24, initializer_factor=3.0,
     )  # fmt: skip
     torch.manual_seed(3)
     transformers.CLIPModel(config).save_pretrained(folder)

@@ -1,7 +1,7 @@
 """
-Tests of what needs PyTorch: skipped without it, run by hand where it is.
+Tests of what needs PyTorch: `scripts/test` runs them in .venv-torch, where that could be made.
 
-    pip install torch==2.13.0 "transformers>=4.53" && scripts/test tests/device
+Where PyTorch is not found they are left out, so that the rest of the tests can be run without it.
 """
 
 import importlib.util
