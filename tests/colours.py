@@ -50,7 +50,8 @@ class ColourContent:
 class ColourEngine:
     """Embeds contents by the colours that they have, or name."""
 
-    def __init__(self, fingerprint: str = "colours") -> None:
+    def __init__(self, fingerprint: str = "colours", *, is_told: bool = False) -> None:
+        self._is_told = is_told
         self.fingerprint = fingerprint
         self.space = fingerprint
         self.width = WIDTH
@@ -68,8 +69,8 @@ class ColourEngine:
         )
 
     def takes_instruction(self, purpose: Purpose) -> bool:
-        """Take none."""
-        return False
+        """Take one, if it was said to: its words are added to those of texts."""
+        return self._is_told
 
     async def tokenize(
         self, contents: Sequence[Sequence[SeenPart]], wishes: Wishes
@@ -80,6 +81,8 @@ class ColourEngine:
     def _tokenize(self, parts: Sequence[SeenPart], wishes: Wishes) -> ColourContent:
         texts = [part for part in parts if isinstance(part, str)]
         media = [part for part in parts if not isinstance(part, str)]
+        if self._is_told and wishes.instruction:
+            texts = [wishes.instruction, *texts]
         words = tuple(word for text in texts for word in text.split())
         of = {
             kind: PICTURE_TOKENS * sum(facts.modality is kind for facts in media)

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from certificates import Authority
 from milvane.bootstrap.starting import SERVER_LOCK_NAME
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, weights_of
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, SERVED_BY
 from milvane.inference.weights import folder_of
 from milvane.testing.servers import MilvaneProcess
 from weights import default_weights_dir
@@ -74,20 +74,20 @@ def test_models_say_openly_what_serves_them() -> None:
     assert run.returncode == 0
     rows = {line.split()[0]: line for line in run.stdout.splitlines() if line}
     for model in MODELS.values():
-        weights = weights_of(model)
-        assert (weights.name if weights else "nothing yet") in rows[model.name]
+        assert SERVED_BY[model.name] in rows[model.name]
     assert "not those of the hosted models" in run.stdout
 
 
-def test_model_that_nothing_serves_says_so() -> None:
-    """Its contract is shown all the same, with what to run where there are weights for it."""
+def test_model_of_images_says_what_stands_in_for_it() -> None:
+    """Its contract is shown, the weights of the package, and what to run for its family's own."""
     run = milvane("models", "show", "qwen3-vl-embedding")
     assert run.returncode == 0
-    for fact in ("2560", "text, image, video", "milvane models pull qwen3-vl-embedding"):
+    facts = ("2560", "text, image, video", "embedded-pictures", "little of photographs")
+    for fact in (*facts, "milvane models pull qwen3-vl-embedding"):
         assert fact in run.stdout
     run = milvane("models", "pull", "multimodal-embedding-v1")
-    assert run.returncode == 1
-    assert "no weights of the catalogue serve multimodal-embedding-v1" in run.stderr
+    assert run.returncode == 0
+    assert "embedded-pictures are part of Milvane: there is nothing to fetch" in run.stderr
 
 
 def test_model_is_shown_with_contract_and_weights() -> None:

@@ -24,13 +24,8 @@ from filelock import FileLock, Timeout
 
 from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.upstreams import upstream_of
-from milvane.bootstrap.weights import (
-    PICTURE_WEIGHTS,
-    TEXT_WEIGHTS,
-    choose_weights,
-    names_to_load,
-)
-from milvane.domain.catalogue import WeightsName
+from milvane.bootstrap.weights import TEXT_WEIGHTS, choose_weights, names_to_load
+from milvane.domain.catalogue import PICTURE_WEIGHTS, WeightsName
 from milvane.domain.errors import Conflict
 from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.settings import Settings

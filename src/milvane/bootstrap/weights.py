@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from milvane.domain.catalogue import WEIGHTS, WeightsName, deploy
+from milvane.domain.catalogue import PICTURE_WEIGHTS, WEIGHTS, WeightsName, deploy
 from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.models import ModelName
 from milvane.inference.weights import is_present
@@ -13,7 +13,6 @@ from milvane.settings import Settings, weights_dir
 
 logger = logging.getLogger(__name__)
 
-PICTURE_WEIGHTS = WeightsName(EMBEDDED_PICTURES.name)
 TEXT_WEIGHTS = WeightsName(EMBEDDED_PICTURES.text_weights)
 """What the weights of the package that see go with."""
 

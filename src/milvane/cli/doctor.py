@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from filelock import FileLock, Timeout
 
-from milvane.domain.catalogue import deploy
+from milvane.domain.catalogue import PICTURE_WEIGHTS, deploy
 from milvane.domain.errors import InvalidInput, ServiceError
 from milvane.gateway.tls import expires_at, find_flaws, open_context
 from milvane.inference.installed import find_set
@@ -91,6 +91,9 @@ def _installed_version(package: str) -> str | None:
 def _examine_weights(effective: Effective, report: Report) -> None:
     folder = weights_dir(effective.settings)
     for name in dict.fromkeys(deploy(effective.settings.deployments).values()):
+        if name == PICTURE_WEIGHTS:
+            report.state.append((f"weights {name}", "in this package"))
+            continue
         try:
             weights = find_set(effective.settings.inference.weights_of(name), folder)
         except ServiceError as error:

@@ -24,6 +24,7 @@ from milvane.domain.catalogue import (
     weights_of,
     weights_to_pull,
 )
+from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.errors import InvalidInput, NotFound, ServiceError
 from milvane.domain.models import Modality, Model, ModelName
 from milvane.inference.downloads import pull
@@ -48,8 +49,9 @@ def print_models(settings: Settings) -> None:
         )
     typer.echo(
         "\nThese are contracts. The weights that serve them here are open ones, not those of the "
-        "hosted models of the same name: vectors of the two do not mix. A model that nothing "
-        "serves yet takes images: `milvane models pull` of its name fetches weights for it."
+        "hosted models of the same name: vectors of the two do not mix. "
+        f"{EMBEDDED_PICTURES.name} are part of Milvane, {EMBEDDED_PICTURES.note}; "
+        "`milvane models pull` of a model's name fetches weights of its own family."
     )
 
     _print_pulled(settings, served_by)
@@ -58,6 +60,8 @@ def print_models(settings: Settings) -> None:
 def _is_here(name: WeightsName, settings: Settings) -> bool:
     folder = weights_dir(settings)
     name = WeightsName(settings.inference.weights_of(name))
+    if name == EMBEDDED_PICTURES.name:
+        return True
     if name in WEIGHTS:
         return is_present(WEIGHTS[name], folder)
     return is_installed(name, folder) or ("/" in name and Path(name).expanduser().is_dir())
@@ -93,10 +97,10 @@ def print_model(name: str, settings: Settings) -> None:
         model = find_model(name)
         _print_contract(model)
         name = deploy(settings.deployments).get(model.name, WeightsName(""))
-        if not name:
+        if name == EMBEDDED_PICTURES.name:
             own = weights_to_pull(model.name)
-            cure = f"; run `milvane models pull {model.name}`" if own else ""
-            _print_facts({"weights": f"none serve it yet{cure}"})
+            cure = {"own weights": f"`milvane models pull {model.name}`"} if own else {}
+            _print_facts(_embedded_facts() | cure)
             return
     weights = find_set(settings.inference.weights_of(name), weights_dir(settings))
     rows = {
@@ -105,6 +109,18 @@ def print_model(name: str, settings: Settings) -> None:
         "window": f"{weights.window_tokens} tokens; longer texts are embedded in several windows",
     }
     _print_facts(_package_facts(weights, settings) | rows)
+
+
+def _embedded_facts() -> dict[str, object]:
+    return {
+        "weights": EMBEDDED_PICTURES.name,
+        "package": f"in this one, version {EMBEDDED_PICTURES.version}",
+        "size": f"{EMBEDDED_PICTURES.size_bytes / 1e6:.0f} MB",
+        "licence": EMBEDDED_PICTURES.licence,
+        "own dimension": EMBEDDED_PICTURES.width,
+        "goes with": EMBEDDED_PICTURES.text_weights,
+        "note": EMBEDDED_PICTURES.note,
+    }
 
 
 def _package_facts(files: Packaged, settings: Settings) -> dict[str, object]:
@@ -183,6 +199,9 @@ def pull_with_progress(
         _pull(CL100K, settings, file=file)
         return
     name = settings.inference.weights_of(_to_pull(name, settings, size))
+    if name == EMBEDDED_PICTURES.name:
+        typer.echo(f"{name} are part of Milvane: there is nothing to fetch", err=True)
+        return
     if name.startswith((".", "/", "~")):
         raise InvalidInput(f"{name} is a folder: there is nothing to pull")
     if is_on_a_hub(name):

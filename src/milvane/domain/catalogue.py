@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NewType
 
+from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.errors import InvalidInput, ModelNotFound
 from milvane.domain.models import (
     DENSE_ONLY,
@@ -453,14 +454,17 @@ Its file has the name that `tiktoken` caches it under. Of the packages that carr
 smallest (6 MB); nothing else of the package is used.
 """
 
-SERVED_BY: Mapping[ModelName, WeightsName] = MappingProxyType(
-    {name: ALL_MINILM_L6_V2.name for name, model in MODELS.items() if model.is_text_only}
-)
-"""
-Which weights serve a model here. Openly not the hosted model's own weights: see `models list`.
+PICTURE_WEIGHTS = WeightsName(EMBEDDED_PICTURES.name)
+"""The weights of the package that see."""
 
-A model that is missing takes more than the weights of the catalogue can.
-"""
+SERVED_BY: Mapping[ModelName, WeightsName] = MappingProxyType(
+    {
+        name: ALL_MINILM_L6_V2.name if model.is_text_only else PICTURE_WEIGHTS
+        for name, model in MODELS.items()
+        if model.is_text_only or EMBEDDED_PICTURES.sha256
+    }
+)
+"""Which weights serve a model here; openly not those of the hosted models: see `models list`."""
 
 
 EVERY_MODEL = "*"
@@ -539,9 +543,9 @@ def weights_to_pull(model: ModelName, size: str | None = None) -> WeightsName | 
 
 
 def weights_of(model: Model) -> Weights | None:
-    """Find the weights that serve a model here; none if none do."""
+    """Find the weights to fetch that serve a model here; none where those of the package do."""
     name = SERVED_BY.get(model.name)
-    return None if name is None else WEIGHTS[name]
+    return None if name is None else WEIGHTS.get(name)
 
 
 def find_model(name: str) -> Model:

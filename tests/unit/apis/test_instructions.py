@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from colours import ColourEngine, DataReader, colour_service
 from milvane.apis.app import create_app
 from milvane.apis.settings import ApisSettings
-from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS
+from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.settings import ServingSettings
@@ -33,11 +34,10 @@ def body_of(path: str, told: dict[str, str]) -> dict[str, Any]:
 
 async def answer(path: str, told: dict[str, str], *, is_told: bool) -> tuple[list[float], Any]:
     """Give the vector and what the server says about the request."""
-    weights = ALL_MINILM_L6_V2.name
     service = EmbeddingService(
-        {weights: HashingEngine(is_told=is_told)},
+        {ALL_MINILM_L6_V2.name: HashingEngine(is_told=is_told)},
         ServingSettings(),
-        served_by=dict.fromkeys(MODELS, weights),
+        contents=colour_service(ColourEngine(is_told=is_told), DataReader()).contents,
     )
     transport = httpx.ASGITransport(create_app(service, ApisSettings(), Readiness))
     async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as client:

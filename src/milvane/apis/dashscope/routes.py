@@ -38,7 +38,6 @@ from milvane.apis.direct import DirectRoute
 from milvane.apis.pieces import join_yielding
 from milvane.apis.schemas import body_of
 from milvane.apis.settings import ApisSettings
-from milvane.domain.catalogue import weights_of
 from milvane.domain.errors import InvalidInput, PermissionDenied
 from milvane.domain.models import Model
 from milvane.serving.embedding import EmbeddingService
@@ -116,11 +115,13 @@ def dashscope_router(
     router.post(
         MULTIMODAL_PATH, response_model=MultimodalAnswer, openapi_extra=body_of(MultimodalBody)
     )(embed_contents)
-    _add_listings(router, are_limits_strict=settings.strict_limits)
+    _add_listings(router, service, are_limits_strict=settings.strict_limits)
     return router
 
 
-def _add_listings(router: APIRouter, *, are_limits_strict: bool) -> None:
+def _add_listings(
+    router: APIRouter, service: EmbeddingService, *, are_limits_strict: bool
+) -> None:
     @router.get(f"{PREFIX}/models")
     async def list_models(
         request: Request, model: str = "", page_no: PageNumber = "1", page_size: PageSize = "10"
@@ -129,7 +130,7 @@ def _add_listings(router: APIRouter, *, are_limits_strict: bool) -> None:
         page, size = _number(page_no, "page_no"), _number(page_size, "page_size", MAX_PAGE_SIZE)
         found = _named(model)
         listed = [
-            ListedModel(model=each.name, opensource=weights_of(each) is not None)
+            ListedModel(model=each.name, opensource=service.weights_of(each) is not None)
             for each in found[(page - 1) * size : page * size]
         ]
         output = ModelPage(models=listed, page_no=page, page_size=size, total=len(found))

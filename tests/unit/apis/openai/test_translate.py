@@ -20,7 +20,7 @@ from milvane.apis.openai.translate import (
     to_request,
 )
 from milvane.apis.openai.wire import EmbeddingsAnswer, EmbeddingsBody
-from milvane.domain.catalogue import MODELS, SERVED_BY, WEIGHTS
+from milvane.domain.catalogue import MODELS, PICTURE_WEIGHTS, SERVED_BY, WEIGHTS
 from milvane.domain.errors import InvalidInput
 from milvane.domain.models import Lane, Model, Purpose
 from milvane.serving.embedding import Embedded, EmbedRequest
@@ -237,5 +237,5 @@ def test_card_says_which_weights_serve_a_model(model: Model) -> None:
     card = model_card(model, SERVED_BY.get(model.name))
     assert card.id == model.name
     assert card.milvane.weights == SERVED_BY.get(model.name)
-    assert card.milvane.weights is None or card.milvane.weights in WEIGHTS
+    assert card.milvane.weights in {*WEIGHTS, PICTURE_WEIGHTS}
     assert card.milvane.default_dimension == model.default_dimension
