@@ -51,6 +51,11 @@ class Engines:
         if loaded.engine.weighs_terms:
             self.terms[name] = loaded.engine
 
+    def remove(self, name: WeightsName) -> None:
+        """Let a set of weights be used no more; what holds its engine already may go on."""
+        for kind in (self.texts, self.terms, self.weighers, self.contents):
+            kind.pop(name, None)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedTexts:

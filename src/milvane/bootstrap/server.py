@@ -20,7 +20,6 @@ from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.doors import http_port
 from milvane.bootstrap.engines import (
     Engines,
-    LoadedTexts,
     behind_cache,
     check_fit,
     token_texts,
@@ -28,8 +27,9 @@ from milvane.bootstrap.engines import (
 )
 from milvane.bootstrap.governing import Governance, open_governance
 from milvane.bootstrap.instances import AddedInstances, Doors
+from milvane.bootstrap.loading import LoadedWeights
 from milvane.bootstrap.looking import look_into
-from milvane.bootstrap.starting import Begun, Running
+from milvane.bootstrap.starting import Begun, Running, load_beside
 from milvane.bootstrap.weights import tell_stand_ins
 from milvane.bootstrap.workshop import background, open_files, open_workshop
 from milvane.console.pages import console_router
@@ -71,10 +71,18 @@ class _Server:
     providers: RemoteProviders = field(default_factory=NoProviders)
     """Those of the settings, once they are open."""
     added: AddedInstances = field(init=False)
+    weights: LoadedWeights = field(init=False)
 
     def __post_init__(self) -> None:
-        """Have instances that operators add served like those of the settings."""
-        self.added = AddedInstances(self.doors, self.governance.plane, lambda: _services(self))
+        """Have what operators change while the server runs followed."""
+        plane = self.governance.plane
+        self.added = AddedInstances(self.doors, plane, lambda: _services(self))
+        self.weights = LoadedWeights(
+            lambda name, texts: load_beside(name, self.settings, texts),
+            self.engines,
+            self.condition.reasons,
+            plane,
+        )
 
 
 async def complete(begun: Begun) -> Running:
@@ -87,7 +95,7 @@ async def complete(begun: Begun) -> Running:
     Raises:
         ServiceError: If a part cannot start; the message names the cause and the cure.
     """
-    settings, condition = begun.settings, begun.condition
+    settings = begun.settings
     database = await begun.parts.enter_async_context(
         Database(settings.storage, settings.server.data_dir)
     )
@@ -99,14 +107,12 @@ async def complete(begun: Begun) -> Running:
         ProviderService(settings.providers, environment=provider_environment())
     )
     upstreams = [await connected for connected in begun.connecting]
-    for name, opened in begun.loading.items():
-        loaded = await opened
-        server.engines.add(name, loaded)
-        if isinstance(loaded, LoadedTexts):
-            condition.reasons.append(loaded.engine.trouble)
+    for name, loading in begun.loading.items():
+        server.weights.take(name, loading.stack, await loading.loaded)
     check_fit(server.served_by, server.engines)
     tell_stand_ins(server.served_by)
     await warm(server.engines.texts.values())
+    await begun.beneath.enter_async_context(server.weights)
     server.providers = behind_cache(providers, server.cache, settings)
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
         door = server.doors.open(instance, upstream, _services(server))
@@ -190,6 +196,7 @@ async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, Jo
         management=replace(
             governance.management(settings, server.served_by, server.doors.ports),
             doors=server.added,
+            weights=server.weights,
             insight=look_into(
                 settings,
                 server.embedding,

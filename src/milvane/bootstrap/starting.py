@@ -24,8 +24,8 @@ from filelock import FileLock, Timeout
 
 from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.upstreams import upstream_of
-from milvane.bootstrap.weights import TEXT_WEIGHTS, choose_weights, names_to_load
-from milvane.domain.catalogue import PICTURE_WEIGHTS, WeightsName
+from milvane.bootstrap.weights import NEEDS, choose_weights, names_to_load
+from milvane.domain.catalogue import WeightsName
 from milvane.domain.errors import Conflict
 from milvane.gateway.tls import TlsIdentity, find_flaws
 from milvane.settings import Settings
@@ -54,6 +54,15 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """A set of weights on its way."""
+
+    stack: AsyncExitStack
+    """Closing it unloads them; it is in the one of what runs behind the doors."""
+    loaded: Awaitable[Loaded]
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """A server of which the slowest parts are on their way."""
 
@@ -69,7 +78,7 @@ class Begun:
     """Which weights serve each model."""
     connecting: Sequence[Awaitable[Upstream | CredentialMapping]]
     """The Milvus of each instance, in the order of the settings."""
-    loading: Mapping[WeightsName, Awaitable[Loaded]]
+    loading: Mapping[WeightsName, Loading]
 
 
 @asynccontextmanager
@@ -92,14 +101,15 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         parts.enter_context(_claim(settings.server.data_dir))
         condition = Condition()
         connecting = [
-            _enter_beside(beneath, upstream_of(instance, settings, condition), is_abortable=True)
+            enter_beside(beneath, upstream_of(instance, settings, condition), is_abortable=True)
             for instance in settings.instances
         ]
         served_by = choose_weights(settings)
-        loading: dict[WeightsName, asyncio.Future[Loaded]] = {}
+        loading: dict[WeightsName, Loading] = {}
         for name in names_to_load(served_by):
-            texts = loading.get(TEXT_WEIGHTS) if name == PICTURE_WEIGHTS else None
-            loading[name] = _enter_beside(beneath, _load(name, settings, texts))
+            texts = loading[NEEDS[name]].loaded if name in NEEDS else None
+            stack = await beneath.enter_async_context(AsyncExitStack())
+            loading[name] = Loading(stack, enter_beside(stack, load_beside(name, settings, texts)))
         complete = await asyncio.to_thread(_import_the_rest)
         running = await complete(
             Begun(settings, condition, parts, beneath, doors, served_by, connecting, loading)
@@ -113,7 +123,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def _load(
+async def load_beside(
     name: WeightsName, settings: Settings, texts: Awaitable[Loaded] | None
 ) -> AsyncIterator[Loaded]:
     """Run a set of weights while the context is open; `texts` is what those go with that see."""
@@ -163,7 +173,7 @@ def _claim(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _enter_beside(
+def enter_beside(
     stack: AsyncExitStack, context: AbstractAsyncContextManager[_T], *, is_abortable: bool = False
 ) -> asyncio.Future[_T]:
     """

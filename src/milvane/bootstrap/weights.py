@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 TEXT_WEIGHTS = WeightsName(EMBEDDED_PICTURES.text_weights)
 """What the weights of the package that see go with."""
 
+NEEDS: Mapping[WeightsName, WeightsName] = {PICTURE_WEIGHTS: TEXT_WEIGHTS}
+"""Weights that only run beside others, which are loaded before them and unloaded after them."""
+
 
 def choose_weights(settings: Settings) -> Mapping[ModelName, WeightsName]:
     """

@@ -11,6 +11,7 @@ import typer
 
 from milvane.cli.alerting import add_alerting
 from milvane.cli.governing import add_governing
+from milvane.cli.loading import add_loading
 from milvane.cli.media import media_app
 from milvane.cli.options import ConfigOption, DataDirOption
 from milvane.domain.errors import ServiceError
@@ -28,6 +29,7 @@ models_app = typer.Typer(
     help="The models on offer, and the weights that serve them here.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
+add_loading(models_app)
 add_governing(app)
 app.add_typer(media_app, name="media")
 add_alerting(app)

@@ -82,8 +82,8 @@ def not_served(model: Model) -> ModelNotServed:
 def not_loaded(weights: WeightsName, model: Model) -> UpstreamUnavailable:
     """Say that the weights of a model are not running."""
     return UpstreamUnavailable(
-        f"the weights {weights!r} of {model.name} are not loaded: "
-        f"run `milvane models pull {weights}` and start the server again"
+        f"the weights {weights!r} of {model.name} are not loaded: `milvane models load {weights}` "
+        f"if they were unloaded, `milvane models pull {weights}` and a restart if they are not here"
     )
 
 

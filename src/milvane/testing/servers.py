@@ -33,7 +33,8 @@ class MilvaneProcess:
         environment: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
     ) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
+        """Where its state is."""
         self._environment = None if environment is None else {**os.environ, **environment}
         self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
@@ -60,7 +61,7 @@ class MilvaneProcess:
         Raises:
             RuntimeError: If it ends before; the message has the end of its log.
         """
-        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self._data_dir)]
+        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self.data_dir)]
         command += ["--grpc-port", _port(self.grpc_uri), "--http-port", _port(self.http_url)]
         command += self._arguments
         with self.log.open("a") as log:

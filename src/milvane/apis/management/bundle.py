@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from milvane.apis.management.door import Doorkeeper, Manager
-from milvane.apis.management.ports import Insight, InstanceDoors
+from milvane.apis.management.ports import Insight, InstanceDoors, WeightsShelf
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import ModelName
@@ -31,6 +31,8 @@ class Management:
     """How long a sign-in lasts."""
     doors: InstanceDoors | None = None
     """Serves instances that operators add; none to do without."""
+    weights: WeightsShelf | None = None
+    """Loads and unloads weights; none to do without."""
     insight: Insight | None = None
     """Looks into the running server; none to do without."""
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from milvane.apis.management.bundle import ByManager, Management
-from milvane.apis.management.ports import EffectiveSetting, Insight, Inspector
+from milvane.apis.management.ports import (
+    EffectiveSetting,
+    Insight,
+    Inspector,
+    WeightsState,
+)
+from milvane.apis.management.wire import Body
+from milvane.control_plane.loading import switch_weights
 from milvane.domain.catalogue import MODELS
 from milvane.domain.collections import CollectionPage
 from milvane.domain.errors import NotFound
@@ -78,6 +86,25 @@ class ModelAnswer(BaseModel):
     failures: int
 
 
+class WeightsAnswer(BaseModel):
+    """A set of weights that serves models here."""
+
+    weights: str
+    models: Sequence[str]
+    """Those that it serves."""
+    is_wanted: bool
+    """Whether operators want it in memory."""
+    state: WeightsState
+    trouble: str
+    """Why it could not be loaded; empty if it could."""
+
+
+class WeightsBody(Body):
+    """What is to become of weights."""
+
+    is_loaded: bool
+
+
 class CacheAnswer(BaseModel):
     """Vectors that were asked for since the start, by where they came from."""
 
@@ -92,6 +119,7 @@ class ModelList(BaseModel):
     """What computes, and under which names."""
 
     engines: Sequence[EngineAnswer]
+    weights: Sequence[WeightsAnswer]
     models: Sequence[ModelAnswer]
     cache: CacheAnswer | None
 
@@ -126,11 +154,15 @@ def looking_router(management: Management, insight: Insight) -> APIRouter:
         cache = insight.measured.cache
         return ModelList(
             engines=list(_show_engines(insight, up_s)),
+            weights=_show_weights(management),
             models=[
                 _show_model(name, management, insight.measured.models.get(name)) for name in MODELS
             ],
             cache=_show_cache(cache) if cache else None,
         )
+
+    if management.weights is not None:
+        _add_weights(router, management)
 
     @router.get("/instances/{name}/collections")
     async def list_collections(name: str, manager: ByManager, database: str = "") -> CollectionPage:
@@ -140,6 +172,37 @@ def looking_router(management: Management, insight: Insight) -> APIRouter:
             return await inspector.list_collections(database)
 
     return router
+
+
+def _add_weights(router: APIRouter, management: Management) -> None:
+    @router.patch("/weights/{name:path}", status_code=202)
+    async def change_weights(name: str, body: WeightsBody, manager: ByManager) -> WeightsAnswer:
+        """Have every server load weights, or unload them once work under way has ended."""
+        standings = management.weights.standings if management.weights else {}
+        deployed = {*map(str, management.served_by.values()), *standings}
+        work = partial(switch_weights, weights=name, on=body.is_loaded, deployed=deployed)
+        await management.plane.change(manager.name, work)
+        for each in _show_weights(management):
+            if each.weights == name:
+                return each
+        raise NotFound(f"this server does not have the weights {name!r}")
+
+
+def _show_weights(management: Management) -> list[WeightsAnswer]:
+    standings = management.weights.standings if management.weights else {}
+    unloaded = management.plane.snapshot.unloaded
+    return [
+        WeightsAnswer(
+            weights=name,
+            models=sorted(
+                model for model, weights in management.served_by.items() if weights == name
+            ),
+            is_wanted=name not in unloaded,
+            state=standing.state,
+            trouble=standing.trouble,
+        )
+        for name, standing in standings.items()
+    ]
 
 
 def find_inspector(insight: Insight, instance: str) -> Inspector:

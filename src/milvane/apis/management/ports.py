@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from milvane.apis.metrics import Measured
@@ -73,6 +74,34 @@ class InstanceDoors(Protocol):
 
     async def settled(self, name: str) -> None:
         """Wait until it is known whether an instance can be served, for some seconds at most."""
+
+
+class WeightsState(Enum):
+    """How a set of weights stands in this server."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    UNLOADING = "unloading"
+    """Nobody new may use it, and work that was under way ends."""
+    UNLOADED = "unloaded"
+    FAILED = "failed"
+    """It could not be loaded; that is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsStanding:
+    """How a set of weights stands, and why, where that is to be said."""
+
+    state: WeightsState
+    trouble: str = ""
+
+
+class WeightsShelf(Protocol):
+    """Follows which weights operators want in memory."""
+
+    @property
+    def standings(self) -> Mapping[str, WeightsStanding]:
+        """How each set of weights that serves a model stands here, by its name."""
 
 
 @dataclass(frozen=True, slots=True)

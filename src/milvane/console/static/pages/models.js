@@ -1,15 +1,15 @@
-// Models: which weights serve them, on what, and how busy they are.
+// Models: which weights serve them, on what, how busy they are; loading and unloading them.
 
-import { get } from "../api.js";
+import { at, get, patch } from "../api.js";
 import { fill, h } from "../dom.js";
-import { badge, card, figure, pageHead, table } from "../parts.js";
+import { attempt, badge, button, card, confirmDialog, figure, pageHead, table } from "../parts.js";
 import { duration, milliseconds, number, percent, t } from "../words.js";
 
 const EVERY_MS = 5000;
 
 export async function show(view, context) {
   const place = h("div.stack", {});
-  const load = async () => fill(place, build(await get("/models")));
+  const load = async () => fill(place, build(await get("/models"), load));
   await load();
   view.append(pageHead(t("models.title"), t("models.intro")), place);
   const timer = setInterval(() => {
@@ -18,10 +18,31 @@ export async function show(view, context) {
   context.signal.addEventListener("abort", () => clearInterval(timer));
 }
 
-function build({ engines, models, cache }) {
+const STATES = { loaded: "good", loading: "accent", unloading: "warn", unloaded: "quiet", failed: "bad" };
+
+function weightsTable(weights, again) {
+  const change = async (each, isLoaded) => {
+    await patch(at("weights", each.weights), { is_loaded: isLoaded });
+    await again();
+  };
+  return card(t("models.engines"), table(t("models.engines"), [
+    { title: t("models.weights"), cell: (each) => h("span.main-name", {}, each.weights) },
+    { title: t("models.state"), cell: (each) => [badge(t(`weights.${each.state}`), STATES[each.state]), each.trouble ? h("div.sub", {}, each.trouble) : null] },
+    { title: t("models.serves"), cell: (each) => h("div.badges", {}, each.models.map((name) => badge(name))) },
+    {
+      title: h("span.unseen", {}, t("actions")),
+      cell: (each) => h("div.actions", {}, each.is_wanted
+        ? button(t("models.unload"), () => confirmDialog(t("models.unload_title", { name: each.weights }), t("models.unload_text"), t("models.unload"), () => change(each, false)), { kind: "small", label: `${t("models.unload")}: ${each.weights}` })
+        : button(t("models.load"), () => attempt(() => change(each, true)), { kind: "small", label: `${t("models.load")}: ${each.weights}` })),
+    },
+  ], weights, t("models.none")));
+}
+
+function build({ engines, models, cache, weights }, again) {
   const sources = cache ? cache.memory + cache.disk + cache.joined + cache.computed : 0;
   return [
-    engines.length ? engines.map(engineCard) : card(t("models.engines"), h("p.empty", {}, t("models.none"))),
+    weightsTable(weights, again),
+    engines.map(engineCard),
     cache ? h("section.card", { "aria-label": t("models.cache") }, h("h2", {}, t("models.cache")), h("div.figures", {},
       figure(t("models.hit_rate"), percent(sources ? 1 - cache.computed / sources : null)),
       figure(t("models.from_memory"), number(cache.memory)),
