@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from milvane.domain.catalogue import MODELS, Weights, WeightsName
 from milvane.domain.errors import Conflict, Internal, NotFound
@@ -55,6 +56,11 @@ class Engines:
         """Let a set of weights be used no more; what holds its engine already may go on."""
         for kind in (self.texts, self.terms, self.weighers, self.contents):
             kind.pop(name, None)
+
+    def counting(self) -> Mapping[WeightsName, object]:
+        """Look at all of them together, as they come and go."""
+        both: list[MutableMapping[WeightsName, Any]] = [self.texts, self.contents]
+        return ChainMap(*both)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ async def _build(begun: Begun, database: Database) -> _Server:
         contents=contents,
     )
     measured = Measured(
-        engines=engines.texts,
+        engines=engines.counting(),
         models=embedding.counts,
         cache=cache,
         quota_shares=governance.plane.month_shares,
