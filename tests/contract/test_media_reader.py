@@ -122,3 +122,41 @@ async def test_a_signature_that_is_over_is_refused(tmp_path: Path) -> None:
             assert "signature" in await refusal(reader, changed)
             shop.clock.off_s = 61
             assert "has expired" in await refusal(reader, signed)
+
+
+async def test_an_object_of_a_bucket_elsewhere_is_read(tmp_path: Path, origin: Origin) -> None:
+    """A bucket that the operator has named is read with their keys, by its tenants alone."""
+    origin.replies["/really/dir/a b.png".replace(" ", "%20")] = Reply(drawn_image())
+    keys = {"access_key_id": "id", "secret_access_key": "s3cret"}
+    buckets = {"mine": {"endpoint": origin.url, "bucket": "really", "tenants": [MINE], **keys}}
+    async with reading(tmp_path, buckets=buckets, fetches_addresses=False) as reader:
+        for scheme in ("s3", "oss"):
+            part = MediaPart(f"{scheme}://mine/dir/a b.png")
+            assert (await reader.fetch(part, tenant=MINE)).facts.format == "png"
+        assert len(origin.asked) == 1
+        said = {
+            await refusal(reader, f"s3://{name}", tenant=tenant)
+            for name, tenant in (
+                ("mine/dir/a b.png", THEIRS),
+                ("mine/none.png", MINE),
+                ("other/a.png", MINE),
+            )
+        }
+        assert len(said) == 1
+        assert "no such object" in said.pop()
+    assert not any("s3cret" in line for head in origin.asked for line in head)
+    assert "X-Amz-Signature=" in origin.asked[0][0]
+
+
+async def test_a_foreign_address_is_not_taken_for_one_of_ours(
+    tmp_path: Path, origin: Origin
+) -> None:
+    """What is signed elsewhere, or has parameters that we never sign, is fetched."""
+    origin.replies["/a"] = Reply(drawn_image())
+    async with (
+        open_shop(tmp_path / "shop") as shop,
+        reading(tmp_path, OwnStores(shop.desk), **HOME) as reader,
+    ):
+        for query in ("a=1&a=2", "OSSAccessKeyId=x&Expires=1&Signature=y", "Signature=%ff"):
+            await reader.fetch(MediaPart(f"{origin.url}/a?{query}"))
+    assert origin.asked

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from milvane.media.buckets import BucketSettings
 from milvane.media.decoding.pool import DecoderPool
 from milvane.media.fetching.fetcher import Fetcher
 from milvane.media.keeping.cache import MediaCache
@@ -37,10 +39,20 @@ async def open_reader(
     """
     async with AsyncExitStack() as stack:
         cache = MediaCache(data_dir / CACHE_FOLDER, settings.cache_bytes)
+        buckets = {
+            name: await stack.enter_async_context(fetcher_of(bucket, settings))
+            for name, bucket in settings.buckets.items()
+        }
         yield GuardedReader(
             settings,
             await stack.enter_async_context(cache),
             await stack.enter_async_context(fetcher or Fetcher(settings)),
             await stack.enter_async_context(DecoderPool(settings)),
-            stores,
+            replace(stores, buckets=buckets),
         )
+
+
+def fetcher_of(bucket: BucketSettings, settings: MediaReaderSettings) -> Fetcher:
+    """Make what fetches from one bucket: wherever it is, and nowhere else."""
+    own = {"fetches_addresses": True, "max_redirects": 0}
+    return Fetcher(settings.model_copy(update=own), rules=bucket.rules)

@@ -17,7 +17,6 @@ from urllib.parse import quote, urljoin, urlsplit
 import idna
 
 from milvane.domain.errors import MediaRejected
-from milvane.media.reading_settings import MediaReaderSettings
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -170,18 +169,6 @@ def is_public(address: Address) -> bool:
     return address in _OPEN_V6 and not _is_in(address, _CLOSED_V6) and address.scope_id is None
 
 
-def rules_of(settings: MediaReaderSettings) -> FetchRules:
-    """Take the rules from the operator's settings."""
-    return FetchRules(
-        allows_http=settings.allows_http,
-        allowed_domains=tuple(map(_normal_domain, settings.allowed_domains)),
-        denied_domains=tuple(map(_normal_domain, settings.denied_domains)),
-        allowed_networks=settings.allowed_networks,
-        denied_networks=settings.denied_networks,
-        allowed_ports=settings.allowed_ports,
-    )
-
-
 def _read(url: str) -> Target:
     if len(url) > MAX_ADDRESS_CHARACTERS:
         raise MediaRejected(f"its address has more than {MAX_ADDRESS_CHARACTERS} characters")
@@ -220,10 +207,6 @@ def _read_host(host: str) -> str:
     if not 1 <= len(name) <= 253 or not all(char.isalnum() or char in "-._" for char in name):
         raise MediaRejected("its address names no host")
     return name
-
-
-def _normal_domain(name: str) -> str:
-    return name.strip().lower().removesuffix(".")
 
 
 def _is_named(host: str, domains: Iterable[str]) -> bool:

@@ -8,9 +8,9 @@ several adds which of them it was.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
@@ -29,6 +29,7 @@ from milvane.domain.errors import (
 )
 from milvane.domain.models import Modality
 from milvane.domain.pictures import Seen, Viewing
+from milvane.media.buckets import sign_object
 from milvane.media.decoding.exchange import Found
 from milvane.media.decoding.pool import DecoderPool
 from milvane.media.desk import MediaDesk
@@ -40,9 +41,10 @@ from milvane.media.objects import Place
 from milvane.media.policy import UNREACHABLE
 from milvane.media.reading_settings import MediaReaderSettings
 from milvane.media.sources import address_key, read_data, too_large
-from milvane.storage.files import FileStore
+from milvane.storage.files import FileStore, utc_now
 
 _PIECE_BYTES = 1024 * 1024
+_NO_OBJECT = "there is no such object in a store that is read here, or it is another tenant's"
 _NAMES = {Modality.IMAGE: "an image", Modality.VIDEO: "a video"}
 
 
@@ -58,6 +60,8 @@ class OwnStores:
     """The store of media, for addresses that it signed, and `oss://bucket/key`."""
     files: FileStore | None = None
     """The store of files, for `oss://` and the key of an upload."""
+    buckets: Mapping[str, Fetcher] = field(default_factory=dict)
+    """What fetches from buckets elsewhere, by the name that the settings have for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,11 @@ class GuardedReader:
             return await self._keep_all(wanted, partial(_write_all, content))
         if scheme in ("http", "https"):
             return await self._find_address(source, wanted)
-        if scheme == "oss":
+        if scheme in ("oss", "s3"):
             return await self._find_object(source, wanted)
         raise MediaRejected(
             "it is named by none of what is read: an http:// or https:// address, a data: URI, or "
-            "an oss:// object"
+            "an object of oss:// or s3://"
         )
 
     # --- addresses -------------------------------------------------------------------------------
@@ -176,25 +180,28 @@ class GuardedReader:
         if own is not None:
             return await self._keep_file(own[1], own[0], wanted)
         self._fetcher.check(url)
-        key = address_key(url, wanted.tenant)
-        async with self._turns.of(key):
-            known = self._cache.address(key)
+        return await self._find_remote(
+            _Remote(self._fetcher, url, address_key(url, wanted.tenant)), wanted
+        )
+
+    async def _find_remote(self, remote: _Remote, wanted: Wanted) -> Held:
+        async with self._turns.of(remote.key):
+            known = self._cache.address(remote.key)
             held = None if known is None else await self._cache.find(known.digest)
             if known is None or held is None:
-                return await self._fetch(url, key, wanted)
+                return await self._fetch(remote, wanted)
             if self._cache.is_fresh(known, self._settings.fresh_s):
                 return held
             with closing(held):
-                return await self._fetch(url, key, wanted, present=held)
+                return await self._fetch(remote, wanted, present=held)
 
-    async def _fetch(
-        self, url: str, key: bytes, wanted: Wanted, present: Held | None = None
-    ) -> Held:
+    async def _fetch(self, remote: _Remote, wanted: Wanted, present: Held | None = None) -> Held:
+        key = remote.key
         known = None if present is None else self._cache.address(key)
         async with self._cache.draft() as draft:
             intake = _Intake(draft, wanted, self._settings)
-            fetched = await self._fetcher.fetch(
-                url,
+            fetched = await remote.fetcher.fetch(
+                remote.url,
                 intake.take,
                 max_bytes=wanted.max_bytes,
                 known=None if known is None else known.validators,
@@ -205,7 +212,7 @@ class GuardedReader:
             else:
                 held = await self._keep(draft, intake.end(), wanted)
         if held is None:  # damaged on the disk since it was found
-            return await self._fetch(url, key, wanted)
+            return await self._fetch(remote, wanted)
         await self._cache.learn(key, held.facts.digest, fetched.validators)
         return held
 
@@ -217,23 +224,40 @@ class GuardedReader:
             found = await self._stores.desk.open_address(url)
         except AddressExpired as error:
             raise MediaRejected("its address has expired: sign it anew") from error
-        except (InvalidInput, NotFound, PermissionDenied) as error:
+        except (NotFound, PermissionDenied) as error:
             raise MediaRejected(f"its address is refused by the media store: {error}") from error
-        except ValueError as error:  # no address at all
-            raise MediaRejected("its address cannot be read") from error
+        except (InvalidInput, ValueError):  # not in our form, so it is not one of ours
+            return None
         return None if found is None else (bytes.fromhex(found[0].content.sha256), found[1])
 
     # --- objects here ----------------------------------------------------------------------------
 
     async def _find_object(self, uri: str, wanted: Wanted) -> Held:
-        name = uri.partition("://")[2]
+        scheme, _, name = uri.partition("://")
+        is_oss = scheme.lower() == "oss"
         for each in dict.fromkeys((name, unquote(name))):  # some clients escape it, others do not
-            opened = await self._open_upload(each, wanted.tenant)
-            if opened is None:
+            opened = await self._open_upload(each, wanted.tenant) if is_oss else None
+            if opened is None and is_oss:
                 opened = await self._open_stored(each, wanted.tenant)
             if opened is not None:
                 return await self._keep_file(opened[1], opened[0], wanted)
-        raise MediaRejected("there is no such oss:// object here, or it is another tenant's")
+        return await self._find_in_bucket(name, wanted)
+
+    async def _find_in_bucket(self, name: str, wanted: Wanted) -> Held:
+        """Fetch an object of a bucket elsewhere that the operator has named."""
+        bucket, _, key = name.partition("/")
+        fetcher = self._stores.buckets.get(bucket)
+        settings = self._settings.buckets.get(bucket)
+        if fetcher is None or settings is None or not settings.may_be_read_by(wanted.tenant):
+            raise MediaRejected(_NO_OBJECT)
+        url = sign_object(settings, bucket, key, utc_now())
+        try:
+            remote = _Remote(fetcher, url, address_key(url, wanted.tenant))
+            return await self._find_remote(remote, wanted)
+        except MediaRejected as error:
+            # Its host is the operator's: the same words for whatever keeps it from answering.
+            is_silent = error.message == UNREACHABLE or "answers with status" in error.message
+            raise MediaRejected(_NO_OBJECT) if is_silent else error from error
 
     async def _open_upload(self, name: str, tenant: str) -> Opened | None:
         if self._stores.files is None:
@@ -305,6 +329,15 @@ class GuardedReader:
         max_bytes = min(wanted.max_bytes, largest_of(facts.modality, self._settings))
         if facts.size_bytes > max_bytes:
             raise too_large(max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """An address, who fetches from it, and what it is remembered by."""
+
+    fetcher: Fetcher
+    url: str
+    key: bytes
 
 
 class _Intake:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from milvane.media.buckets import BucketSettings
 from milvane.sections import Section
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -109,6 +111,12 @@ class MediaReaderSettings(Section):
     max_video_s: float = Field(default=7200.0, gt=0, description="Longest video, in seconds.")
     max_video_frames: int = Field(
         default=500_000, ge=1, description="Most frames that a video may have."
+    )
+
+    buckets: Mapping[str, BucketSettings] = Field(
+        default={},
+        description="Buckets of S3-compatible stores elsewhere, by the name that addresses have "
+        "for them; see [Let images and videos be fetched](../how-to/let-media-be-fetched.md).",
     )
 
     @property

@@ -32,7 +32,7 @@ from milvane.media.fetching.dialing import (
     is_public_peer,
 )
 from milvane.media.fetching.encodings import Expander
-from milvane.media.policy import UNREACHABLE, FetchRules, Target, rules_of
+from milvane.media.policy import UNREACHABLE, FetchRules, Target
 from milvane.media.reading_settings import MediaReaderSettings
 from milvane.media.sources import too_large
 
@@ -289,6 +289,22 @@ def _headers(target: Target, known: Validators | None) -> list[tuple[bytes, byte
         (b"Accept-Encoding", b"identity"),
     ]
     return asked if known is None else asked + known.headers
+
+
+def rules_of(settings: MediaReaderSettings) -> FetchRules:
+    """Take the rules from the operator's settings."""
+    return FetchRules(
+        allows_http=settings.allows_http,
+        allowed_domains=tuple(map(_normal_domain, settings.allowed_domains)),
+        denied_domains=tuple(map(_normal_domain, settings.denied_domains)),
+        allowed_networks=settings.allowed_networks,
+        denied_networks=settings.denied_networks,
+        allowed_ports=settings.allowed_ports,
+    )
+
+
+def _normal_domain(name: str) -> str:
+    return name.strip().lower().removesuffix(".")
 
 
 @cache
