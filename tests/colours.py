@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from milvane.domain.callers import Caller
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, WeightsName
 from milvane.domain.contents import Content, ContentTokens, MediaFacts, MediaPart, SeenPart
-from milvane.domain.errors import MediaRejected, MediaTooLarge
+from milvane.domain.errors import MediaRejected, MediaTooLarge, QuotaExceeded
 from milvane.domain.models import Lane, Modality, Purpose
 from milvane.domain.pictures import Clip, Fit, Picture, Sampling, Seen, Sizing, Viewing
+from milvane.domain.usage import UsageRecord
+from milvane.serving.accounting import NO_ACCOUNTS, Accounts
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.contents import ContentService
 from milvane.serving.embedding import EmbeddingService
-from milvane.serving.ports import FetchedMedia, Wishes
+from milvane.serving.ports import FetchedMedia, MediaReader, Wishes
 from milvane.serving.settings import ServingSettings
 from milvane.testing.engines import CountingWeigher, HashingEngine
 
@@ -250,11 +253,43 @@ def image_of(colour: str) -> MediaPart:
     return MediaPart(data_uri(an_image(colour)), Modality.IMAGE)
 
 
+class Books:
+    """Offers everything, and notes what is used."""
+
+    def __init__(self) -> None:
+        self.records: list[UsageRecord] = []
+        self.reserved: list[int] = []
+        self.settled: list[int] = []
+        self.is_spent = False
+
+    def check_service(self, model: str, instance: str) -> None:
+        """Offer it."""
+
+    def reserve(self, caller: Caller, instance: str, model: str, tokens: int) -> Books:
+        """Note it."""
+        if self.is_spent:
+            raise QuotaExceeded("the quota is spent", retry_after_s=1)
+        self.reserved.append(tokens)
+        return self
+
+    def settle(self, used_tokens: int) -> None:
+        """Note it."""
+        self.settled.append(used_tokens)
+
+    def record(self, record: UsageRecord) -> None:
+        """Note it."""
+        self.records.append(record)
+
+
 COLOUR_WEIGHTS = WeightsName("colours")
 
 
 def colour_service(
-    engine: ColourEngine, reader: DataReader, *, cache: VectorCache | None = None
+    engine: ColourEngine,
+    reader: MediaReader,
+    *,
+    cache: VectorCache | None = None,
+    accounts: Accounts = NO_ACCOUNTS,
 ) -> EmbeddingService:
     """Serve texts by hashing, and all models that take images by their colours."""
     served = {
@@ -263,7 +298,12 @@ def colour_service(
     }
     settings = ServingSettings()
     contents = ContentService(
-        {COLOUR_WEIGHTS: engine}, reader, settings, served_by=served, cache=cache
+        {COLOUR_WEIGHTS: engine},
+        reader,
+        settings,
+        served_by=served,
+        cache=cache,
+        accounts=accounts,
     )
     return EmbeddingService(
         {ALL_MINILM_L6_V2.name: HashingEngine()},
@@ -271,5 +311,6 @@ def colour_service(
         weighers={ALL_MINILM_L6_V2.name: CountingWeigher()},
         served_by=served,
         cache=cache,
+        accounts=accounts,
         contents=contents,
     )

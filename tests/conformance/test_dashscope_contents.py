@@ -106,7 +106,7 @@ def test_contents_are_fused_on_demand() -> None:
     ("contents", "words"),
     [
         ([{"text": "a"}, {"image": "http://127.0.0.1:9/a.png"}], "input 1: "),
-        ([{"image": "oss://dashscope-instant/x/y.png"}], "input 0: there is no such oss:// object"),
+        ([{"image": "oss://dashscope-instant/x/y.png"}], "input 0: there is no such"),
         ([{"image": data_uri(b"<html><body>no</body></html>")}], "input 0: "),
     ],
 )

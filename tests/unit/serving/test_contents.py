@@ -10,6 +10,7 @@ import pytest
 
 from colours import (
     PICTURE_TOKENS,
+    Books,
     ColourEngine,
     DataReader,
     a_video,
@@ -33,7 +34,7 @@ from milvane.domain.errors import (
     UpstreamUnavailable,
 )
 from milvane.domain.models import Modality, ModelName
-from milvane.domain.usage import Outcome, UsageRecord
+from milvane.domain.usage import Outcome
 from milvane.serving.accounting import Accounts
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
@@ -49,34 +50,6 @@ WEIGHTS = WeightsName("colours")
 SERVED = {ModelName(name): WEIGHTS for name in (MODEL, "multimodal-embedding-v1", "ops-m2-encoder")}
 BROKEN = MediaPart("https://nowhere.example/a.png", Modality.IMAGE)
 DAMAGED = MediaPart(data_uri(an_image("green", (64, 64))[:80]), Modality.IMAGE)
-
-
-class Books:
-    """Offers everything, and notes what is used."""
-
-    def __init__(self) -> None:
-        self.records: list[UsageRecord] = []
-        self.reserved: list[int] = []
-        self.settled: list[int] = []
-        self.is_spent = False
-
-    def check_service(self, model: str, instance: str) -> None:
-        """Offer it."""
-
-    def reserve(self, caller: Caller, instance: str, model: str, tokens: int) -> Books:
-        """Note it."""
-        if self.is_spent:
-            raise QuotaExceeded("the quota is spent", retry_after_s=1)
-        self.reserved.append(tokens)
-        return self
-
-    def settle(self, used_tokens: int) -> None:
-        """Note it."""
-        self.settled.append(used_tokens)
-
-    def record(self, record: UsageRecord) -> None:
-        """Note it."""
-        self.records.append(record)
 
 
 class Desk:
