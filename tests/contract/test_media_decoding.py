@@ -235,6 +235,20 @@ async def test_every_container_of_a_video_is_decoded(
     assert np.abs(clip.frames.mean(axis=(1, 2, 3)) - expected).max() < 6
 
 
+async def test_frames_far_apart_are_found_with_any_key_frames(tmp_path: Path) -> None:
+    """Whether a jump helps or not, the frames are those of the wanted times."""
+    sampling = Sampling(GRID, fps=0.25, min_frames=2, max_frames=64)
+    async with decoding(tmp_path) as desk:
+        for container, gop in (("matroska", 10_000), ("mp4", 30), ("mpegts", 50), ("flv", 1)):
+            codec = "libx264" if container != "flv" else "flv"
+            content = drawn_video(container, codec, frames=500, fps=25, gop=gop)
+            clip = await desk.see(content, Viewing(GRID, sampling))
+            assert isinstance(clip, Clip)
+            assert np.allclose(clip.times_s, [0, 4.98, 9.98, 14.98, 19.96], atol=0.05), container
+            expected = [20 + 200 * time_s * 25 / 499 for time_s in clip.times_s]
+            assert np.abs(clip.frames.mean(axis=(1, 2, 3)) - expected).max() < 6, container
+
+
 async def test_all_frames_of_a_video_come_in_order(tmp_path: Path) -> None:
     """Where every frame is wanted, each is there once."""
     async with decoding(tmp_path) as desk:

@@ -7,10 +7,11 @@ others is reached; and no protocol is left to it, so that a file cannot make it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import av
 import av.logging
@@ -39,6 +40,9 @@ _OPTIONS = {
 }
 _SEEK_S = 2.0
 """A gap between two wanted frames from which on a jump is tried instead of decoding all between."""
+
+Timed: TypeAlias = tuple[float, VideoFrame]
+"""A frame, and when it is shown, in seconds."""
 
 _COUNT_BYTES = 64 * 1024**2
 """Up to this size the pictures of a file are counted, whatever it says of them."""
@@ -130,16 +134,18 @@ class _Shown:
         self._sampling, self._count, self._limits = sampling, count, limits
         self._frames: list[NDArray[np.uint8]] = []
         self._times_s: list[float] = []
+        self._seek_s = _SEEK_S
+        self._slack_s = 0.5
 
     def collect(self, wanted_s: list[float], fps: float) -> None:
         """Take the frame that is nearest to each time, which ascend."""
-        slack_s = 0.5 / fps if fps > 0 else 0.5
+        slack_s = self._slack_s = 0.5 / fps if fps > 0 else 0.5
         clock = _Clock(self._stream, fps)
         frames = clock.timed(_decoded(self._container, self._stream))
-        latest: tuple[float, VideoFrame] | None = None
+        latest: Timed | None = None
         for wanted in wanted_s:
-            if latest is not None and wanted - latest[0] > _SEEK_S and self._jump(wanted, clock):
-                frames = clock.timed(_decoded(self._container, self._stream))
+            if latest is not None and wanted - latest[0] > self._seek_s:
+                frames, latest = self._jump(wanted, clock, frames, latest)
             while latest is None or latest[0] < wanted - slack_s:
                 following = next(frames, None)
                 if following is None:
@@ -161,13 +167,27 @@ class _Shown:
             self._times_s + self._times_s[-1:] * missing,
         )
 
-    def _jump(self, wanted_s: float, clock: _Clock) -> bool:
-        """Go to the last key frame before a time; false where the file cannot do so."""
+    def _jump(
+        self, wanted_s: float, clock: _Clock, frames: Iterator[Timed], latest: Timed
+    ) -> tuple[Iterator[Timed], Timed]:
+        """Go to the last key frame before a time, where the file can do so."""
         try:
             self._container.seek(clock.ticks(wanted_s), stream=self._stream, backward=True)
         except av.FFmpegError:
-            return False
-        return True
+            self._seek_s = math.inf
+            return frames, latest
+        frames = clock.timed(_decoded(self._container, self._stream))
+        landed = next(frames, None)
+        if (
+            landed is None or landed[0] > wanted_s + self._slack_s
+        ):  # which transport streams are prone to
+            self._seek_s = math.inf
+            self._container.seek(0)
+            frames = clock.timed(_decoded(self._container, self._stream))
+            return frames, next(frames, latest)
+        if landed[0] <= latest[0]:  # key frames are rare: what was decoded is decoded once more
+            self._seek_s = 2 * (wanted_s - landed[0])
+        return frames, landed
 
     def _keep(self, time_s: float, frame: VideoFrame) -> None:
         check_size(frame.width, frame.height, self._limits)
@@ -192,7 +212,7 @@ class _Clock:
         """Say a time in the units of the stream."""
         return self._start + (int(time_s / self._base) if self._base else 0)
 
-    def timed(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[float, VideoFrame]]:
+    def timed(self, frames: Iterator[VideoFrame]) -> Iterator[Timed]:
         """Say when each frame is shown."""
         time_s = -self._frame_s
         for frame in frames:
