@@ -14,9 +14,13 @@ from media_readings import HOME, VIEWING, data_uri, put, reading, refusal
 from media_shops import MINE, THEIRS, open_shop
 from milvane.domain.contents import MediaPart
 from milvane.domain.errors import MediaRejected
+from milvane.domain.files import FilePurpose
 from milvane.domain.models import Modality
 from milvane.domain.pictures import Clip, Picture, Viewing
 from milvane.media.reader import OwnStores
+from milvane.storage.database import Database
+from milvane.storage.files import FileStore
+from milvane.storage.settings import StorageSettings
 
 
 @pytest.fixture
@@ -122,6 +126,24 @@ async def test_a_signature_that_is_over_is_refused(tmp_path: Path) -> None:
             assert "signature" in await refusal(reader, changed)
             shop.clock.off_s = 61
             assert "has expired" in await refusal(reader, signed)
+
+
+async def test_an_upload_is_read_by_its_key(tmp_path: Path) -> None:
+    """What was uploaded under a key is read by its tenant, the key escaped or not."""
+    storage = StorageSettings()
+    async with Database(storage, tmp_path / "db") as database:
+        files = FileStore(database, tmp_path / "files", storage)
+        await files.prepare()
+        key = "dashscope-instant/abc/ein Bild.png"
+        upload = files.receive("Bild", FilePurpose.UPLOAD, tenant=MINE, key=key)
+        async with upload as incoming:
+            await incoming.write(drawn_image())
+            await incoming.complete()
+        async with reading(tmp_path, OwnStores(files=files)) as reader:
+            for name in (key, key.replace(" ", "%20")):
+                media = await reader.fetch(MediaPart(f"oss://{name}"), tenant=MINE)
+                assert media.facts.format == "png"
+            assert "no such object" in await refusal(reader, f"oss://{key}", tenant=THEIRS)
 
 
 async def test_an_object_of_a_bucket_elsewhere_is_read(tmp_path: Path, origin: Origin) -> None:
