@@ -72,12 +72,12 @@ def on_grounds(pictograms: Tensor, side: int) -> Tensor:
     pixels = pictograms.permute(0, 3, 1, 2).float() / 255
     opaque = torch.cat([pixels[:, :3] * pixels[:, 3:], pixels[:, 3:]], 1)
     # Those that are to be small are halved first: points of a large one would flicker.
-    far = len(opaque) // 3
+    far = len(opaque) // 4
     halved = functional.avg_pool2d(opaque[:far], 2)
     moved = torch.cat(
         [
-            _move(halved, side, turn=12, shrink=(1.25, 2.0), shift=0.14),
-            _move(opaque[far:], side, turn=12, shrink=(0.85, 1.3), shift=0.1),
+            _move(halved, side, turn=8, shrink=(1.2, 1.7), shift=0.12),
+            _move(opaque[far:], side, turn=8, shrink=(0.92, 1.25), shift=0.06),
         ]
     )
     return moved[:, :3] + _grounds(len(pixels), side) * (1 - moved[:, 3:])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-PIXELS = 80
+PIXELS = 64
 """Height and width that the tower sees."""
 
 WIDTH = 384

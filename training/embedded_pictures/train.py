@@ -26,24 +26,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SEED = 9
-CONCEPTS = 40
+CONCEPTS = 44
 """Concepts of a batch, each in two styles."""
-SCENES = 32
+SCENES = 24
 STRANGERS = 512
 """Captions of other scenes that a scene is told from, beside those of its batch."""
 
-COARSE_SIDE, COARSE_SHARE = 64, 0.8
-"""The first part of the course is run on smaller pictures: faster, and as good."""
-
-WARM_UP, DECAY = 0.03, 0.35
-"""Parts of the course in which the rate rises and falls."""
-RATE, WEIGHT_DECAY = 1.5e-3, 0.05
+WARM_UP, DECAY = 180, 0.35
+"""Steps in which the rate rises, and the part of the course in which it falls."""
+RATE, WEIGHT_DECAY = 2.5e-3, 0.05
 TEXT_RATE = 0.1
 """Of the others' rate: texts are to stay where they are, and pictures to come to them."""
 AVERAGED = 0.998
 
-NEARNESS, ACROSS_STYLES, IDENTITY = 1.0, 0.3, 0.05
-"""Weights of: caption and picture being near, styles of a concept being near, texts staying put."""
+NAMED, NEARNESS, ACROSS_STYLES, IDENTITY = 0.5, 1.0, 0.3, 0.1
+"""
+Weights of: concepts told apart without words, caption and picture being near, styles of a concept
+being near, texts staying put.
+"""
+LENIENT_STEPS = 1500
+"""Steps at the beginning in which texts staying put weighs half."""
 
 
 class Projection(nn.Module):
@@ -62,6 +64,11 @@ class Projection(nn.Module):
     def distance(self) -> Tensor:
         """Say how far the projection is from the identity."""
         return (self.matrix - torch.eye(WIDTH)).square().sum()
+
+
+def names_of(concepts: int) -> nn.Linear:
+    """Make names without words for concepts: they teach the tower to see, and are left behind."""
+    return nn.Linear(WIDTH, concepts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,12 @@ def draw(data: Data, side: int, random: np.random.Generator) -> Batch:
 
 
 def losses(
-    data: Data, batch: Batch, vectors: Tensor, texts: Projection, random: np.random.Generator
+    data: Data,
+    batch: Batch,
+    vectors: Tensor,
+    texts: Projection,
+    names: nn.Linear,
+    random: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Compare the vectors of a batch with those of captions, and with each other."""
     scale = texts.scale.exp().clamp(max=60)
@@ -142,6 +154,7 @@ def losses(
     variants = torch.from_numpy(random.integers(data.concepts.shape[1], size=len(data.concepts)))
     bank_ids = data.concepts[torch.arange(len(data.concepts)), variants]
     bank = texts(data.vectors[bank_ids])
+    named = functional.cross_entropy(names(vectors[: 2 * CONCEPTS]), labels, label_smoothing=0.05)
     similar = drawn @ bank.T
     of_concept = functional.cross_entropy(similar * scale, labels, label_smoothing=0.05)
     own = similar.gather(1, labels[:, None]).mean()
@@ -172,29 +185,32 @@ def losses(
     of_caption = functional.cross_entropy(back, torch.arange(SCENES))
     return {
         "concept": of_concept,
+        "named": named * NAMED,
         "text": of_text * 0.5,
         "scene": of_scene,
         "caption": of_caption * 0.5,
         "near": (2 - own - own_scene) * NEARNESS,
         "across": across * ACROSS_STYLES,
-        "identity": texts.distance() * IDENTITY,
+        "identity": texts.distance(),
     }
 
 
-def rate_at(part: float) -> float:
-    """Say the rate at a part of the course: up, level, down to nothing."""
-    return min(1.0, part / WARM_UP, max(0.0, (1 - part) / DECAY))
+def rate_at(step: int, steps: int) -> float:
+    """Say the rate of a step: up, level, down to nothing."""
+    return min(1.0, step / WARM_UP, (1 - step / steps) / DECAY)
 
 
 class Course:
     """A run in progress."""
 
-    def __init__(self, shape: str, run: Path) -> None:
+    def __init__(self, shape: str, run: Path, concepts: int) -> None:
         self.run, self.shape = run, shape
+        self.names = names_of(concepts)
         self.tower = Tower(SHAPES[shape]).to(memory_format=torch.channels_last)
         self.texts = Projection()
         self.averaged = copy.deepcopy(self.tower)
-        decayed = [p for p in self.tower.parameters() if p.dim() > 1]
+        decayed = [self.names.weight, self.names.bias]
+        decayed += [p for p in self.tower.parameters() if p.dim() > 1]
         others = [p for p in self.tower.parameters() if p.dim() == 1]
         self.optimizer = torch.optim.AdamW(
             [
@@ -213,6 +229,7 @@ class Course:
         state = {
             "tower": self.tower.state_dict(),
             "texts": self.texts.state_dict(),
+            "names": self.names.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -227,6 +244,7 @@ class Course:
         state = torch.load(self.run / "checkpoint.pt", weights_only=True)
         self.tower.load_state_dict(state["tower"])
         self.texts.load_state_dict(state["texts"])
+        self.names.load_state_dict(state["names"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
@@ -244,17 +262,18 @@ class Course:
 
     def take(self, data: Data, steps: int) -> dict[str, float]:
         """Take one step of a course of so many."""
-        part = self.step / steps
-        side = COARSE_SIDE if part < COARSE_SHARE else PIXELS
         random = np.random.default_rng((SEED, self.step))
         torch.manual_seed(SEED * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = RATE * group["part"] * rate_at(part + 1 / steps)
-        batch = draw(data, side, random)
+            group["lr"] = RATE * group["part"] * rate_at(self.step + 1, steps)
+        batch = draw(data, PIXELS, random)
         pictures = batch.pictures.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.tower(pictures)
-        found = losses(data, batch, vectors.float(), self.texts, random)
+        found = losses(data, batch, vectors.float(), self.texts, self.names, random)
+        found["identity"] = (
+            found["identity"] * IDENTITY * (0.5 if self.step < LENIENT_STEPS else 1.0)
+        )
         self.optimizer.zero_grad()
         sum(found.values()).backward()  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(self.tower.parameters(), 5.0)
@@ -279,7 +298,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     arguments.run.mkdir(parents=True, exist_ok=True)
     data = load(arguments.data, arguments.share)
-    course = Course(arguments.shape, arguments.run)
+    course = Course(arguments.shape, arguments.run, len(data.by_concept))
     if arguments.resume:
         course.resume()
     started = time.monotonic()

@@ -253,7 +253,7 @@ async def open_pictures(
         partial(_load, weights, folder, threads=max(1, cores // 2))
     )
     await check_golden(texts, tower, network, weights, folder)
-    LOG.info("Loaded %s on %s, %s: %s", weights.name, network.name, network.precision, weights.note)
+    LOG.info("Loaded %s on %s, %s", weights.name, network.name, network.precision)
     limits = QueueLimits(
         max_pass_tokens=PASS_PICTURES * round_up(tower.cells),
         max_pending_tokens=settings.max_pending_content_tokens,
