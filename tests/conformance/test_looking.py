@@ -201,5 +201,5 @@ def test_running_server_is_shown(operator: httpx.Client) -> None:
     assert engine["tokens"] <= engine["padded_tokens"]
     served = {each["model"]: each for each in models["models"]}
     assert served[MODEL]["requests"] >= 1
-    assert served["qwen3-vl-embedding"]["weights"] is None
+    assert served["qwen3-vl-embedding"]["weights"] == "embedded-pictures"
     assert models["cache"]["computed"] >= 1
