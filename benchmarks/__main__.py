@@ -28,8 +28,8 @@ SUPPORT = frozenset(
 """Modules that measure nothing."""
 
 
-ON_REQUEST = frozenset({"soak"})
-"""Modules that take an hour."""
+ON_REQUEST = frozenset({"soak", "contents"})
+"""Modules that take an hour, or an environment of their own."""
 
 
 def names() -> list[str]:

@@ -29,6 +29,7 @@ from milvane.inference.contents.networks.device import Device
 from milvane.inference.contents.ports import Load, Tokenized
 from milvane.inference.engine import EngineFacts
 from milvane.inference.passes import Counts, PassQueue, QueueLimits
+from milvane.inference.runtimes.torch_network import LOADING
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import find
 
@@ -223,8 +224,9 @@ def _load(weights: Weights, weights_dir: Path, settings: InferenceSettings) -> O
     folder = find(weights, weights_dir)
     if not takes_media(weights):
         raise Conflict(f"the weights {weights.name} are for texts alone: family {weights.family!r}")
-    device = Device(precision=settings.precision, threads=settings.threads)
-    opened = FAMILIES[weights.family](folder, device)
+    with LOADING:
+        device = Device(precision=settings.precision, threads=settings.threads)
+        opened = FAMILIES[weights.family](folder, device)
     try:
         _refuse_other_width(weights, opened.network.width)
         check(opened.encoder, opened.network, folder, weights.name)

@@ -31,6 +31,15 @@ _OFFSET_POSITIONS = ("roberta", "camembert", "xlm-roberta", "mpnet")
 _NOTHING = -1e9
 
 
+LOADING = Lock()
+"""
+Held while a network is loaded.
+
+It guards the modules of transformers, which appear while they are first used, and of which a second
+thread sees only some; and the memory, of which a load takes more than what it leaves.
+"""
+
+
 def is_torch_installed() -> bool:
     """Say whether the extra is here, without importing it."""
     return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -83,18 +92,13 @@ class TorchNetwork:
                 has not the precision.
         """
         import torch  # heavy: only when a runtime is opened
-        import transformers
 
         self._torch = torch
         self._device = device or find_device()
         self.precision = _choose_precision(torch, self._device, precision)
         kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        try:
-            network = transformers.AutoModel.from_pretrained(
-                folder, dtype=kind, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:  # the library raises many kinds
-            raise Conflict(f"{folder} cannot be run by transformers: {error}") from error
+        with LOADING:
+            network = _load_network(folder, kind)
         _refuse_odd_numbers(torch, network, folder)
         self._network: Any = network.eval().to(self._device)
         self._head = head
@@ -166,6 +170,17 @@ class TorchNetwork:
         weight = torch.from_numpy(np.array(linear.weight.f32())).to(self._device)
         bias = None if linear.bias is None else torch.from_numpy(np.array(linear.bias))
         return weight, None if bias is None else bias.to(self._device)
+
+
+def _load_network(folder: Path, kind: Any) -> Any:
+    import transformers  # heavy: only when a runtime is opened
+
+    try:
+        return transformers.AutoModel.from_pretrained(
+            folder, dtype=kind, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library raises many kinds
+        raise Conflict(f"{folder} cannot be run by transformers: {error}") from error
 
 
 def _apply(states: Tensor, linear: tuple[Tensor, Tensor | None]) -> Tensor:

@@ -27,6 +27,7 @@ def load(kind: Any, folder: Path, device: Device) -> Any:
     Raises:
         Conflict: If a file is damaged or holds another network, or a number in it is none.
     """
+    _be_quiet()
     try:
         network, report = kind.from_pretrained(
             folder,
@@ -40,6 +41,13 @@ def load(kind: Any, folder: Path, device: Device) -> Any:
         raise Conflict(f"{folder} cannot be run by transformers: {error}") from error
     refuse_gaps(report.get("missing_keys", ()), report.get("mismatched_keys", ()), folder)
     return settle(network, folder, device)
+
+
+def _be_quiet() -> None:
+    """Keep progress bars off the server's log."""
+    from transformers.utils import logging as told  # heavy: only when a network is opened
+
+    told.disable_progress_bar()
 
 
 def settle(network: Any, folder: Path, device: Device) -> Any:
