@@ -61,6 +61,10 @@ class Projection(nn.Module):
         """Project rows, and scale them to length 1."""
         return functional.normalize(vectors @ self.matrix.T, dim=-1)
 
+    def factor(self) -> Tensor:
+        """Say what similarities are multiplied with, before they become shares."""
+        return self.scale.exp().clamp(max=60)
+
     def distance(self) -> Tensor:
         """Say how far the projection is from the identity."""
         return (self.matrix - torch.eye(WIDTH)).square().sum()
@@ -146,53 +150,69 @@ def losses(
     random: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Compare the vectors of a batch with those of captions, and with each other."""
-    scale = texts.scale.exp().clamp(max=60)
     rows = functional.normalize(vectors, dim=-1)
     drawn, scenes = rows[: 2 * CONCEPTS], rows[2 * CONCEPTS :]
     labels = batch.concepts.repeat_interleave(2)
-
-    variants = torch.from_numpy(random.integers(data.concepts.shape[1], size=len(data.concepts)))
-    bank_ids = data.concepts[torch.arange(len(data.concepts)), variants]
-    bank = texts(data.vectors[bank_ids])
     named = functional.cross_entropy(names(vectors[: 2 * CONCEPTS]), labels, label_smoothing=0.05)
+    found, own = concept_losses(data, batch, drawn, texts, random)
+    of_scenes, own_scene = scene_losses(data, batch, scenes, texts, random)
+    return {
+        **found,
+        **of_scenes,
+        "named": named * NAMED,
+        "near": (2 - own - own_scene) * NEARNESS,
+        "across": across_styles(drawn) * ACROSS_STYLES,
+        "identity": texts.distance() * IDENTITY,
+    }
+
+
+def concept_losses(
+    data: Data, batch: Batch, drawn: Tensor, texts: Projection, random: np.random.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Tell pictograms by a caption of each concept that there is; and how near their own is."""
+    labels = batch.concepts.repeat_interleave(2)
+    variants = torch.from_numpy(random.integers(data.concepts.shape[1], size=len(data.concepts)))
+    bank = texts(data.vectors[data.concepts[torch.arange(len(data.concepts)), variants]])
     similar = drawn @ bank.T
+    scale = texts.factor()
     of_concept = functional.cross_entropy(similar * scale, labels, label_smoothing=0.05)
-    own = similar.gather(1, labels[:, None]).mean()
     back = (bank[batch.concepts] @ drawn.T) * scale
     chosen = torch.arange(CONCEPTS).repeat_interleave(2)[None] == torch.arange(CONCEPTS)[:, None]
     of_text = -(functional.log_softmax(back, 1) * chosen).sum(1).mean() / 2
+    own = similar.gather(1, labels[:, None]).mean()
+    return {"concept": of_concept, "text": of_text * 0.5}, own
 
+
+def across_styles(drawn: Tensor) -> Tensor:
+    """Tell each pictogram's other style from all other pictograms."""
     among = (drawn @ drawn.T) * 10
     among = among.masked_fill(torch.eye(2 * CONCEPTS, dtype=torch.bool), -1e4)
-    twin = torch.arange(2 * CONCEPTS) ^ 1
-    across = functional.cross_entropy(among, twin)
+    return functional.cross_entropy(among, torch.arange(2 * CONCEPTS) ^ 1)
 
+
+def scene_losses(
+    data: Data, batch: Batch, scenes: Tensor, texts: Projection, random: np.random.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Tell scenes by their captions from others' and from foils; and how near their own is."""
+    each = torch.arange(SCENES)
     captions = data.scene_captions[batch.scenes]
-    said = captions.gather(
-        1, torch.from_numpy((random.random((SCENES, 1)) < 0.3).astype(np.int64))
-    )[:, 0]
+    is_plain = torch.from_numpy((random.random((SCENES, 1)) < 0.3).astype(np.int64))
+    said = captions.gather(1, is_plain)[:, 0]
     strange = torch.from_numpy(random.integers(len(data.scene_captions), size=STRANGERS))
     others = torch.cat([said, data.scene_captions[strange, 0]])
     told = scenes @ texts(data.vectors[others]).T
     same = others[None] == said[:, None]
-    same[torch.arange(SCENES), torch.arange(SCENES)] = False
+    same[each, each] = False
     foils = texts(data.vectors[captions[:, 2:].reshape(-1)]).view(SCENES, 2, WIDTH)
     against = torch.einsum("sw,sfw->sf", scenes, foils)
+    scale = texts.factor()
     logits = torch.cat([told.masked_fill(same, -1e4), against], 1) * scale
-    of_scene = functional.cross_entropy(logits, torch.arange(SCENES))
-    own_scene = told.diagonal().mean()
     back = (told[:, :SCENES].T.masked_fill(same[:, :SCENES].T, -1e4)) * scale
-    of_caption = functional.cross_entropy(back, torch.arange(SCENES))
-    return {
-        "concept": of_concept,
-        "named": named * NAMED,
-        "text": of_text * 0.5,
-        "scene": of_scene,
-        "caption": of_caption * 0.5,
-        "near": (2 - own - own_scene) * NEARNESS,
-        "across": across * ACROSS_STYLES,
-        "identity": texts.distance(),
+    found = {
+        "scene": functional.cross_entropy(logits, each),
+        "caption": functional.cross_entropy(back, each) * 0.5,
     }
+    return found, told.diagonal().mean()
 
 
 def rate_at(step: int, steps: int) -> float:
