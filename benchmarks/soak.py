@@ -17,7 +17,8 @@ from benchmarks.corpus import skewed_texts
 from benchmarks.report import Plot, Section
 from milvane.testing.servers import MilvaneProcess
 
-PAUSE_S = 0.05
+PAUSE_S = 1.5
+"""Between rounds, in the mean."""
 ROWS = 20
 KEEP_ROWS = 4_000
 """Rows of the collection; older ones are deleted as new ones come."""

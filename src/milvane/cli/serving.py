@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import resource
 import signal
+import sys
 from contextlib import suppress
 
 import typer
@@ -17,6 +19,7 @@ from milvane.settings import Settings
 
 _INTERRUPTED = 130
 _FILES = 65536
+_M_ARENA_MAX = -8
 
 
 def serve_until_stopped(settings: Settings) -> int:
@@ -29,6 +32,7 @@ def serve_until_stopped(settings: Settings) -> int:
     logs.configure(settings.server.log_level)
     pull_default_weights(settings)
     _allow_files()
+    _share_heaps()
     asyncio.run(_serve(settings))
     return 0
 
@@ -40,6 +44,13 @@ def _allow_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # a system with another limit of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _share_heaps() -> None:
+    """Have threads share two heaps: one for each of them leaves 30 MB of holes that nobody uses."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # only the GNU library has it
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 async def _serve(settings: Settings) -> None:
