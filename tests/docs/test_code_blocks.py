@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
         ),
         ("docs/how-to/run-batches.md", "completed with 100 answers\n0 1536\n1 1536"),
         ("docs/how-to/hybrid-search-from-raw-text.md", "[2, 3]"),
+        ("docs/how-to/search-images-and-videos.md", "4 rows\n1 1.0000\n3\nfusion 1024"),
     ],
 )
 def test_code_of_a_page_runs(
