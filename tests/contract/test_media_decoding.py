@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import struct
@@ -18,8 +19,9 @@ import pytest
 from PIL import Image
 
 from drawn_media import drawn_image, drawn_video, huge_png, shades
-from milvane.domain.errors import MediaRejected
+from milvane.domain.errors import MediaRejected, UpstreamUnavailable
 from milvane.domain.pictures import Clip, Filter, Fit, Picture, Sampling, Seen, Sizing, Viewing
+from milvane.media.decoding.exchange import Found
 from milvane.media.decoding.pool import DecoderPool
 from milvane.media.kinds import recognise
 from milvane.media.reading_settings import MediaReaderSettings
@@ -390,6 +392,49 @@ async def test_a_process_has_no_secrets_and_few_rights(
         assert process.rlimit(psutil.RLIMIT_FSIZE)[0] == 0
         assert process.rlimit(psutil.RLIMIT_CORE)[0] == 0
     assert not psutil.pid_exists(process_id)
+
+
+@pytest.mark.parametrize(
+    ("answer", "pixels"),
+    [
+        ({"shape": [2, 2, 3], "times_s": []}, 11),
+        ({"shape": [100_000, 100_000, 3], "times_s": []}, 0),
+        ({"shape": [-2, -2, 3], "times_s": []}, 12),
+        ({"shape": [2, 2, 4], "times_s": []}, 16),
+        ({"shape": [1, 2, 2, 3], "times_s": [0.0]}, 12),
+        ({"shape": [2, 2, 3], "times_s": [0.0]}, 12),
+        ({"shape": "x"}, 0),
+        ({}, 0),
+        ([], 0),
+        ("x" * 2_000_000, 0),
+    ],
+    ids=str,
+)
+async def test_an_answer_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, pixels: int
+) -> None:
+    """A process that was taken over can refuse its picture, and do nothing else."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    told = json.dumps(answer).encode()
+    path = tmp_path / "answer"
+    path.write_bytes(struct.pack("<I", len(told)) + told + bytes(pixels))
+    png = recognise(drawn_image())
+    settings = MediaReaderSettings(decoders=1, decode_timeout_s=1)
+    async with DecoderPool(settings, program="hostile_decoder") as pool:
+        with pytest.raises(MediaRejected):
+            await pool.see(png, path, Viewing(GRID), Found(2, 2, 1, 0.0), time_left_s=1)
+        with pytest.raises(MediaRejected):
+            await pool.look(png, path)
+
+
+async def test_a_process_that_cannot_begin_is_the_services_fault(tmp_path: Path) -> None:
+    """Where no process can be started, that is said, and the picture is not blamed."""
+    path = tmp_path / "picture"
+    path.write_bytes(drawn_image())
+    settings = MediaReaderSettings(decoders=1)
+    async with DecoderPool(settings, program="milvane.no_such_program") as pool:
+        with pytest.raises(UpstreamUnavailable, match="cannot be started"):
+            await pool.look(recognise(drawn_image()), path)
 
 
 async def test_a_stopped_pool_leaves_no_process(tmp_path: Path) -> None:

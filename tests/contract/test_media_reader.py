@@ -69,9 +69,13 @@ async def test_a_video_is_read(tmp_path: Path) -> None:
     assert np.allclose(clip.frames.mean(axis=(1, 2, 3)), [20, 85, 155, 220], atol=6)
 
 
-async def test_media_is_what_the_caller_says_it_is(tmp_path: Path) -> None:
+async def test_media_is_what_the_caller_says_it_is(tmp_path: Path, origin: Origin) -> None:
     """A video where an image is due is refused, and the other way round."""
-    async with reading(tmp_path) as reader:
+    origin.replies["/a"] = Reply(drawn_image())
+    async with reading(tmp_path, **HOME) as reader:
+        await reader.fetch(MediaPart(f"{origin.url}/a"))
+        with pytest.raises(MediaRejected, match="where a video is due"):  # which it knows by now
+            await reader.fetch(MediaPart(f"{origin.url}/a", Modality.VIDEO))
         for content, due, words in (
             (drawn_video(), Modality.IMAGE, "it is a video, where an image is due"),
             (drawn_image(), Modality.VIDEO, "it is an image, where a video is due"),

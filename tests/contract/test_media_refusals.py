@@ -127,6 +127,21 @@ async def test_a_redirect_leads_nowhere_else_than_an_address_does(
     assert detour.dialled == [PUBLIC]
 
 
+async def test_a_redirect_leads_to_no_closed_domain(
+    tmp_path: Path, names: Names, origin: Origin
+) -> None:
+    """The operator's domains hold for redirects too."""
+    names.say("closed.example", PUBLIC)
+    location = f"Location: http://closed.example:{origin.port}/b"
+    origin.replies["/a"] = Reply(status="301 Moved", headers=[location])
+    origin.replies["/b"] = Reply(drawn_image())
+    async with reading(
+        tmp_path, names=names, detour=Detour(), denied_domains=["closed.example"]
+    ) as reader:
+        assert "nothing is fetched" in await refusal(reader, f"http://{NAME}:{origin.port}/a")
+    assert len(origin.asked) == 1
+
+
 async def test_redirects_are_followed_three_times(
     tmp_path: Path, names: Names, origin: Origin
 ) -> None:

@@ -49,9 +49,12 @@ _T = TypeVar("_T")
 MAX_SEEN_BYTES = 2 * 1024**3
 """Pixels of one answer; a network that wants more is not one that we know."""
 
+PROGRAM = "milvane.media.decoding.worker"
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZ")
 _START_S = 30.0
-"""What a process may take to begin, beside the time for its first task."""
+"""What a process may take to begin."""
+
+_LAST_WORDS = "its decoding failed: it is damaged, or takes more memory or time than allowed"
 
 
 class Ended(Exception):
@@ -89,22 +92,32 @@ class Task:
 class Decoder:
     """One process; used by one thread at a time."""
 
-    def __init__(self, settings: MediaReaderSettings) -> None:
-        """Begin the process. Blocks; whether it can work is known with its first task."""
+    def __init__(self, settings: MediaReaderSettings, program: str) -> None:
+        """
+        Begin the process, and wait until it is ready. Blocks.
+
+        Raises:
+            UpstreamUnavailable: If it cannot begin.
+        """
         self._settings = settings
         self._channel, theirs = socket.socketpair()
-        self._is_new = True
         self._is_ending = False
         with theirs:
             os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003 - no name in the library
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "milvane.media.decoding.worker", *self._arguments(theirs)],
+                [sys.executable, "-m", program, *self._arguments(theirs)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(os.environ),
             )
+        try:
+            receive_head(self._channel, end_s=time.monotonic() + _START_S)
+        except (Closed, OSError) as error:
+            self.end()
+            LOG.error("a process that decodes ended with status %s", self.process.returncode)  # noqa: TRY400
+            raise UpstreamUnavailable("the process that decodes cannot be started") from error
 
     def look(self, task: Task, file: BinaryIO, seconds: float) -> Found:
         """
@@ -139,7 +152,7 @@ class Decoder:
             MediaRejected: If it is damaged, or takes too much memory.
             Ended: If the process did not survive it.
         """
-        end_s = self._end_s(seconds)
+        end_s = time.monotonic() + seconds
         told = self._ask(task, file, seconds)
         is_clip = task.is_video and viewing.clip is not None
         try:
@@ -150,7 +163,7 @@ class Decoder:
         except TimeoutError as error:
             raise Ended(_too_long(seconds)) from error
         except (Closed, OSError, KeyError, TypeError, ValueError) as error:
-            raise Ended(self._last_words()) from error
+            raise Ended(_LAST_WORDS) from error
         pixels: NDArray[np.uint8] = np.frombuffer(content, np.uint8).reshape(shape)
         return Clip(pixels, times_s) if is_clip else Picture(pixels)
 
@@ -180,7 +193,7 @@ class Decoder:
         ]
 
     def _ask(self, task: Task, file: BinaryIO, seconds: float) -> dict[str, Any]:
-        end_s = self._end_s(seconds)
+        end_s = time.monotonic() + seconds
         self._channel.settimeout(seconds)
         try:
             send_head(self._channel, task.head | {"seconds": seconds}, file.fileno())
@@ -188,22 +201,13 @@ class Decoder:
         except TimeoutError as error:
             raise Ended(_too_long(seconds)) from error
         except (Closed, OSError) as error:
-            raise Ended(self._last_words()) from error
+            raise Ended(_LAST_WORDS) from error
         for each in files:  # nobody sends any
             os.close(each)
-        self._is_new = False
         self._is_ending = bool(told.get("ends"))
         if "refused" in told:
             raise MediaRejected(str(told["refused"])[:300])
         return told
-
-    def _end_s(self, seconds: float) -> float:
-        return time.monotonic() + seconds + (_START_S if self._is_new else 0.0)
-
-    def _last_words(self) -> str:
-        if self._is_new and self.process.poll() is not None:
-            LOG.error("a process that decodes ended with status %s", self.process.returncode)
-        return "its decoding failed: it is damaged, or takes more memory or time than allowed"
 
 
 Work: TypeAlias = Callable[[Decoder, BinaryIO, float], _T]
@@ -213,8 +217,17 @@ Work: TypeAlias = Callable[[Decoder, BinaryIO, float], _T]
 class DecoderPool:
     """Decodes files in a few processes; usable while entered."""
 
-    def __init__(self, settings: MediaReaderSettings) -> None:
+    def __init__(self, settings: MediaReaderSettings, *, program: str = PROGRAM) -> None:
+        """
+        Describe the pool.
+
+        Args:
+            settings: Limits.
+
+            program: The module that processes run.
+        """
         self._settings = settings
+        self._program = program
         self._idle: list[Decoder] = []
         self._busy: set[Decoder] = set()
         self._slots = anyio.CapacityLimiter(settings.decoder_count)
@@ -343,7 +356,9 @@ class DecoderPool:
             await self._discard(decoder)  # somebody ended it while it had nothing to do
         if not self._is_open:
             raise UpstreamUnavailable("the server is stopping")
-        return await to_thread.run_sync(Decoder, self._settings, limiter=self._threads)
+        return await to_thread.run_sync(
+            Decoder, self._settings, self._program, limiter=self._threads
+        )
 
     async def _discard(self, decoder: Decoder) -> None:
         self._busy.discard(decoder)

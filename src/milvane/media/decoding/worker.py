@@ -41,7 +41,8 @@ class Bench:
         self._limits = limits
 
     def serve(self) -> None:
-        """Work until the other side closes."""
+        """Say that the process is ready, and work until the other side closes."""
+        send_head(self._channel, {"is_ready": True})
         while True:
             try:
                 task, files = receive_head(self._channel)
