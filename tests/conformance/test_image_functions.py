@@ -127,6 +127,15 @@ def test_upsert_hybrid_and_iterator_see_pictures(client: MilvusClient, name: str
     ]
     (both,) = client.hybrid_search(name, parts, RRFRanker(), limit=1)
     assert both[0]["id"] == 0
+    iterator = client.search_iterator(
+        name, data=[BANANAS], anns_field="seen", batch_size=2, limit=3
+    )
+    found = []
+    while page := iterator.next():
+        found += [hit["id"] for hit in page]
+    iterator.close()
+    assert sorted(found) == [0, 1, 2]
+    assert found[2] == 2
 
 
 def test_a_bad_row_is_named_and_changes_nothing(client: MilvusClient, name: str) -> None:

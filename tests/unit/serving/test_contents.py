@@ -244,6 +244,35 @@ async def test_decoding_goes_on_while_the_network_runs() -> None:
     assert (await working).vectors.shape == (3, 2560)
 
 
+async def test_pixels_in_memory_are_bounded() -> None:
+    """However many pictures a request has, no more are decoded at once than there is room for."""
+    square_bytes = 32 * 32 * 3
+    desk = Desk(max_contents_at_once=64, max_pixel_bytes=1024 * 1024)
+    wanted = Wishes(max_frames=64)
+    held, most = 0, 0
+    embed, see = desk.engine.embed, desk.reader.see
+
+    async def see_and_hold(*args, **how):
+        nonlocal held, most
+        held += 64 * square_bytes
+        most = max(most, held)
+        return await see(*args, **how)
+
+    async def embed_and_let_go(*args, **how):
+        nonlocal held
+        await asyncio.sleep(0)
+        try:
+            return await embed(*args, **how)
+        finally:
+            held -= 64 * square_bytes
+
+    desk.reader.see, desk.engine.embed = see_and_hold, embed_and_let_go
+    clips = [of(a_clip("green", 64 + number)) for number in range(20)]
+    found = await desk.embed(*clips, wishes=wanted)
+    assert found.videos == 20
+    assert 3 * 64 * square_bytes <= most <= 1024 * 1024 * 3 // 4
+
+
 async def test_a_spent_quota_computes_nothing() -> None:
     """It is asked before anything is decoded."""
     desk = Desk()
