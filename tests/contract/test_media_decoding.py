@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -295,6 +296,23 @@ async def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         for content in (empty, whole[:200], drawn_video("avi", frames=20)[:3000]):
             with pytest.raises(MediaRejected):
                 await desk.see(content)
+
+
+async def test_a_title_in_another_encoding_is_no_damage(tmp_path: Path) -> None:
+    """Words beside the pictures may be written in any way."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as file:
+        file.metadata["title"] = "TITLE"
+        stream = file.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(shades(), format="rgb24")))
+        file.mux(stream.encode(None))
+    content = out.getvalue()
+    assert b"TITLE" in content
+    async with decoding(tmp_path) as desk:
+        clip = await desk.see(content.replace(b"TITLE", b"\xb1\xea\xcc\xe2\xff"))
+    assert isinstance(clip, Clip)
+    assert clip.frames.shape == (1, 48, 64, 3)
 
 
 async def test_a_video_is_held_to_its_limits(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from milvane.domain.pictures import Filter, Fit, Sizing
@@ -110,7 +110,10 @@ def _png_exif(file: BinaryIO) -> bytes:
 
 def _open(file: BinaryIO, decoder: str, limits: DecodingLimits) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = None  # said in our own words instead
-    image = Image.open(file, formats=(decoder,))
+    try:
+        image = Image.open(file, formats=(decoder,))
+    except UnidentifiedImageError as error:
+        raise Unreadable(f"it is damaged: it begins as {decoder}, and does not go on so") from error
     check_size(*image.size, limits)
     Image.MAX_IMAGE_PIXELS = limits.max_pixels  # for the images within images, as ICO has them
     warnings.simplefilter("error", Image.DecompressionBombWarning)

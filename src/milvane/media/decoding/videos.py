@@ -38,6 +38,7 @@ _OPTIONS = {
     "max_streams": "64",
     "enable_drefs": "0",
 }
+_BUFFER_BYTES = 256 * 1024
 _SEEK_S = 2.0
 """A gap between two wanted frames from which on a jump is tried instead of decoding all between."""
 
@@ -226,7 +227,14 @@ class _Clock:
 @contextmanager
 def _open(file: BinaryIO, decoder: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(file, "r", format=decoder, options=_OPTIONS, buffer_size=1 << 18)
+        container = av.open(
+            file,
+            "r",
+            format=decoder,
+            options=_OPTIONS,
+            buffer_size=_BUFFER_BYTES,
+            metadata_errors="replace",  # titles come in all sorts of encodings
+        )
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise Unreadable(_damaged(error)) from error
     with container:
