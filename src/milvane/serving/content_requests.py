@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from milvane.serving.accounting import Account
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.fetching import Fetched
 from milvane.serving.ports import ContentEngine, FetchedMedia, TokenizedContent, Wishes
+from milvane.serving.waiting import naming
 
 NO_TOKENS = ContentTokens()
 NO_MEDIA: Sequence[MediaFacts] = ()
@@ -133,6 +135,14 @@ class PreparedContents:
         """List the images and videos of a distinct content, in order."""
         parts = self.contents[self.first[place]].parts
         return [self.fetched.media[part] for part in parts if isinstance(part, MediaPart)]
+
+    def naming(self, place: int, media: int) -> AbstractContextManager[None]:
+        """Say, of a failure in the context, in which image or video of a distinct content it is."""
+        if self.goes_on:
+            return nullcontext()
+        parts = self.contents[self.first[place]].parts
+        positions = [each for each, part in enumerate(parts) if isinstance(part, MediaPart)]
+        return naming(self.first[place], positions[media] if len(parts) > 1 else None)
 
     def close(self) -> None:
         """Let go of the media; may be called twice."""

@@ -311,7 +311,10 @@ class ContentService:
         tenant, media = current_caller().tenant, prepared.media_of(place)
         size_bytes = sum(pixel_bytes(prepared.viewing, each.facts) for each in media)
         async with self._turns.taken(prepared.lane, tenant, size_bytes):
-            seen = [await self._see(each, prepared.viewing, left_s) for each in media]
+            seen = []
+            for position, each in enumerate(media):
+                with prepared.naming(place, position):
+                    seen.append(await self._see(each, prepared.viewing, left_s))
             return await prepared.engine.embed(
                 prepared.tokenized[place],
                 seen,

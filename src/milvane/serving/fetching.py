@@ -53,13 +53,17 @@ class Order:
     """Whether contents that cannot be had are left out."""
     time_left_s: float | None
 
-    def sources(self) -> dict[MediaPart, int]:
-        """List what there is to fetch, with the position of the first content that has it."""
-        found: dict[MediaPart, int] = {}
+    def sources(self) -> dict[MediaPart, tuple[int, int | None]]:
+        """
+        List what there is to fetch, with the first place that has it.
+
+        A place is the position of a content, and within one of several parts that of the part.
+        """
+        found: dict[MediaPart, tuple[int, int | None]] = {}
         for index, content in enumerate(self.contents):
-            for part in content.parts:
+            for place, part in enumerate(content.parts):
                 if isinstance(part, MediaPart):
-                    found.setdefault(part, index)
+                    found.setdefault(part, (index, place if len(content.parts) > 1 else None))
         return found
 
 
@@ -98,13 +102,13 @@ class Fetcher:
             )
         begun_s, places = time.monotonic(), asyncio.Semaphore(self._per_request)
 
-        async def fetch_one(part: MediaPart, index: int) -> None:
-            with nullcontext() if order.goes_on else naming(index):
+        async def fetch_one(part: MediaPart, place: tuple[int, int | None]) -> None:
+            with nullcontext() if order.goes_on else naming(*place):
                 async with places:
                     await self._fetch_one(part, order, fetched, time.monotonic() - begun_s)
 
         try:
-            work = [fetch_one(part, index) for part, index in sources.items()]
+            work = [fetch_one(part, place) for part, place in sources.items()]
             outcomes = await every_outcome(work, goes_on=order.goes_on)
         except BaseException:
             fetched.close()

@@ -27,21 +27,17 @@ def is_own(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming(index: int) -> Iterator[None]:
-    """Say of a failure in the context which input of the request it concerns."""
+def naming(index: int, part: int | None = None) -> Iterator[None]:
+    """Say of a failure in the context which input of the request it concerns, and which part."""
     try:
         yield
     except (InvalidInput, MediaRejected) as error:
-        name_input(error, index)
+        if error.index is None:
+            error.index = index
+            place = f"input {index}" if part is None else f"input {index}, part {part}"
+            error.message = f"{place}: {error.message}"
+            error.args = (error.message,)
         raise
-
-
-def name_input(error: InvalidInput | MediaRejected, index: int) -> None:
-    """Say of a failure which input it concerns, unless it does."""
-    if error.index is None:
-        error.index = index
-        error.message = f"input {index}: {error.message}"
-        error.args = (error.message,)
 
 
 async def every_outcome(

@@ -158,7 +158,7 @@ async def test_tenants_share_no_vectors() -> None:
 async def test_a_bad_image_ends_the_request_and_costs_nothing(part: MediaPart, reason: str) -> None:
     """The error names the input and the reason; no tokens are counted, nothing is kept open."""
     desk = Desk()
-    with pytest.raises(MediaRejected, match=f"input 1: .*{reason}") as caught:
+    with pytest.raises(MediaRejected, match=f"input 1, part 1: .*{reason}") as caught:
         await desk.embed(of("blue"), of("see", part))
     assert caught.value.index == 1
     (record,) = desk.books.records
