@@ -23,7 +23,7 @@ from drawn_media import drawn_image, drawn_video, huge_png, sound_file
 from media_origins import PUBLIC, Detour, Names, Origin, Reply, served_origin
 from media_readings import HOME, VIEWING, data_uri, reading, refusal
 from milvane.domain.contents import MediaPart
-from milvane.domain.errors import Overloaded
+from milvane.domain.errors import MediaRejected, Overloaded
 from milvane.logs import CHATTY
 from milvane.media.fetching.fetcher import Fetcher
 from milvane.media.opening import open_reader
@@ -291,13 +291,28 @@ async def test_a_server_that_stalls_costs_its_time_only(tmp_path: Path, origin: 
     origin.replies["/quick"] = Reply(drawn_image())
     async with reading(tmp_path, **HOME, timeout_s=2, max_concurrent_per_host=4) as reader:
         await reader.fetch(MediaPart(data_uri(drawn_image())))  # has a process begin
-        slow = asyncio.gather(*(refusal(reader, f"{origin.url}/slow?{n}") for n in range(6)))
-        await origin.arrival("/slow?0")
+        slow = asyncio.gather(*(refusal(reader, f"{origin.url}/slow?{n}") for n in range(4)))
+        await asyncio.gather(*(origin.arrival(f"/slow?{n}") for n in range(4)))
+        assert await refusal(reader, f"{origin.url}/quick", time_left_s=0.2) == UNREACHABLE
         media = await reader.fetch(MediaPart(f"http://localhost:{origin.port}/quick"))
         assert media.facts.format == "png"
         assert not slow.done()
-        assert sum("/slow" in head[0] for head in origin.asked) <= 4
+        assert sum("/quick" in head[0] for head in origin.asked) == 1  # the other had no turn
         assert set(await slow) == {UNREACHABLE}
+
+
+async def test_who_has_no_turn_in_time_may_try_again(tmp_path: Path, origin: Origin) -> None:
+    """Waiting too long for others' fetches is no fault of the address."""
+    origin.replies["/slow"] = Reply(drawn_image()[:20], stalls=True)
+    limits = {"timeout_s": 0.5, "max_concurrent_per_host": 1}
+    async with reading(tmp_path, **HOME, **limits) as reader:
+        said = await asyncio.gather(
+            *(reader.fetch(MediaPart(f"{origin.url}/slow?{n}")) for n in range(6)),
+            return_exceptions=True,
+        )
+    kinds = [type(each) for each in said]
+    assert kinds[0] is MediaRejected
+    assert kinds.count(Overloaded) >= 4
 
 
 async def test_a_caller_may_have_less_time(tmp_path: Path, origin: Origin) -> None:

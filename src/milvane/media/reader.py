@@ -43,6 +43,7 @@ from milvane.media.reading_settings import MediaReaderSettings
 from milvane.media.sources import address_key, read_data, too_large
 from milvane.storage.files import FileStore, utc_now
 
+_PATIENCE = 3
 _PIECE_BYTES = 1024 * 1024
 _NO_OBJECT = "there is no such object in a store that is read here, or it is another tenant's"
 _NAMES = {Modality.IMAGE: "an image", Modality.VIDEO: "a video"}
@@ -121,8 +122,8 @@ class GuardedReader:
                 retry_after_s=1.0,
             )
         largest = max(settings.max_image_bytes, settings.max_video_bytes)
-        allowed_s = settings.timeout_s if time_left_s is None else time_left_s
-        seconds = max(0.0, min(settings.timeout_s, allowed_s))
+        allowed_s = _PATIENCE * settings.timeout_s  # for its turn, for itself, to be looked at
+        seconds = allowed_s if time_left_s is None else max(0.0, min(allowed_s, time_left_s))
         wanted = Wanted(
             part,
             tenant,

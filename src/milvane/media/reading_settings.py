@@ -63,8 +63,8 @@ class MediaReaderSettings(Section):
     timeout_s: float = Field(
         default=30.0,
         gt=0,
-        description="Longest time for one image or video to be here, in seconds, redirects and "
-        "waiting for its turn included.",
+        description="Longest time to fetch one image or video, in seconds, redirects included; as "
+        "long may it wait for its turn.",
     )
     connect_timeout_s: float = Field(
         default=5.0, gt=0, description="Longest time for one connection to be made, in seconds."

@@ -11,7 +11,7 @@ import logging
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -23,7 +23,7 @@ import httpcore2
 import httpx2
 from typing_extensions import Self
 
-from milvane.domain.errors import MediaRejected
+from milvane.domain.errors import MediaRejected, Overloaded
 from milvane.media.fetching.dialing import (
     CheckedBackend,
     Refused,
@@ -142,7 +142,7 @@ class Fetcher:
         known: Validators | None = None,
     ) -> Fetched:
         """
-        Fetch what an address holds; the caller bounds the time.
+        Fetch what an address holds.
 
         Args:
             url: As the caller wrote it.
@@ -155,16 +155,18 @@ class Fetcher:
 
         Raises:
             MediaRejected: If it may not or cannot be fetched.
+            Overloaded: If it is not its turn in time.
         """
         target = self.check(url)
         async with self._turn(target.host):
             try:
-                for _ in range(self._settings.max_redirects + 1):
-                    answer = await self._ask(target, take, max_bytes, known)
-                    if isinstance(answer, Fetched):
-                        return answer
-                    target = answer
-            except (Refused, OSError, *_FAILURES) as error:
+                with anyio.fail_after(self._settings.timeout_s):
+                    for _ in range(self._settings.max_redirects + 1):
+                        answer = await self._ask(target, take, max_bytes, known)
+                        if isinstance(answer, Fetched):
+                            return answer
+                        target = answer
+            except (Refused, OSError, *_FAILURES) as error:  # a TimeoutError is an OSError
                 LOG.info("media is not fetched from %s: %s", target.host, _reason(error))
                 raise MediaRejected(UNREACHABLE) from error
         raise MediaRejected(f"it is redirected more than {self._settings.max_redirects} times")
@@ -228,7 +230,16 @@ class Fetcher:
         slots = self._host_slots[host]
         slots.users += 1
         try:
-            async with slots.limiter, self._slots:
+            async with AsyncExitStack() as stack:
+                with anyio.move_on_after(self._settings.timeout_s) as waited:
+                    await stack.enter_async_context(slots.limiter)
+                    await stack.enter_async_context(self._slots)
+                if waited.cancelled_caught:
+                    raise Overloaded(
+                        "too many images and videos are fetched from its host, or in all; try "
+                        "again, with fewer at once",
+                        retry_after_s=1.0,
+                    )
                 yield
         finally:
             slots.users -= 1

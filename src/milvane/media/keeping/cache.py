@@ -170,7 +170,7 @@ class MediaCache:
         if self.kept_bytes > self._max_bytes:
             raise Overloaded(
                 "all the room for images and videos is in use (media_reader.cache_bytes); try "
-                "again",
+                "again, with fewer at once",
                 retry_after_s=1.0,
             )
 
