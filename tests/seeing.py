@@ -109,10 +109,10 @@ def write_gme(folder: Path) -> None:
     torch.manual_seed(2)
     network = transformers.Qwen2VLForConditionalGeneration(config)
     network.save_pretrained(folder)
-    size = {"longest_edge": 12_845_056, "shortest_edge": 3136}
     write_json(
         folder / "preprocessor_config.json",
-        {"size": size, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
+        {"min_pixels": 3136, "max_pixels": 12_845_056, "patch_size": 14,
+         "temporal_patch_size": 2, "merge_size": 2,
          "image_mean": CLIP_MEAN, "image_std": CLIP_DEVIATION,
          "image_processor_type": "Qwen2VLImageProcessor"},
     )  # fmt: skip

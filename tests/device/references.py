@@ -128,7 +128,7 @@ class Gme:
     def __init__(self, folder: Path) -> None:
         self.processor = _Qwen2VL(
             Qwen2VLImageProcessorPil.from_pretrained(
-                folder, size={"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28}
+                folder, min_pixels=256 * 28 * 28, max_pixels=1280 * 28 * 28
             ),
             transformers.AutoTokenizer.from_pretrained(folder, padding_side="right"),
             _Videos(),

@@ -59,6 +59,8 @@ def choose_files(files: Sequence[HubFile], repository: str) -> tuple[HubFile, ..
     chosen = [file for path, file in by_path.items() if path in plain or _MODULE.match(path)]
     tensors = _tensors(by_path)
     missing = [name for name in ("config.json", "tokenizer.json") if name not in by_path]
+    if "spiece.model" in plain & by_path.keys():
+        missing = [name for name in missing if name != "tokenizer.json"]
     if not tensors:
         missing.append(_SINGLE)
     if missing:

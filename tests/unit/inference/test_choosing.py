@@ -92,6 +92,15 @@ def test_settings_of_pictures_are_fetched_where_there_are_pictures() -> None:
     assert chosen("model.safetensors", "merges.txt", "vocab.json") == {"model.safetensors"}
 
 
+def test_tokenizer_of_siglip_may_be_a_sentencepiece_file() -> None:
+    """Its first version has no other; a sentence model's is not read from there."""
+    names = {"config.json", "model.safetensors", "spiece.model"}
+    files = [HubFile(name, len(name)) for name in (*names, "preprocessor_config.json")]
+    assert {file.path for file in choose_files(files, "org/name")} > names
+    with pytest.raises(UpstreamRejected, match=r"tokenizer\.json"):
+        choose_files(files[:3], "org/name")
+
+
 def test_checkpoint_of_m2_encoder_is_fetched_with_its_tokenizer() -> None:
     """Its repository has no settings: the tensors and the tokenizer are known by their names."""
     names = ("m2_encoder_1B.ckpt", "vlmo/tokenizer/sp.model", "vlmo/tokenizer/tokenization_glm.py")

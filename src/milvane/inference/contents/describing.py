@@ -40,6 +40,13 @@ _WIDTHS = {
     SIGLIP: ("vision_config", "hidden_size"),
 }
 _POSITIONS = "max_position_embeddings"
+_USUAL: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        CLIP: {"projection_dim": 512, _POSITIONS: 77, "image_size": 224, "patch_size": 32},
+        SIGLIP: {"hidden_size": 768, _POSITIONS: 64, "image_size": 224, "patch_size": 16},
+    }
+)
+"""What a family's settings mean where they say nothing, as transformers reads them."""
 _FILTERS = {1: Filter.LANCZOS, 2: Filter.BILINEAR, 3: Filter.BICUBIC}
 """Pillow's numbers, in which processors' files are written."""
 
@@ -93,7 +100,7 @@ def width_of(folder: Path, family: str) -> int:
     file = find_m2_file(folder)
     if family == M2 and file is not None:
         return M2_WIDTHS[file.name]
-    return _number(folder, _text_first(read_settings(folder / "config.json"), _WIDTHS[family]))
+    return _number(folder, family, _WIDTHS[family])
 
 
 def positions_of(folder: Path, family: str) -> int:
@@ -105,8 +112,27 @@ def positions_of(folder: Path, family: str) -> int:
     """
     if family == M2:
         return 1022  # of every size that was published
-    config = read_settings(folder / "config.json")
-    return _number(folder, _text_first(config, ("text_config", _POSITIONS)))
+    return _number(folder, family, ("text_config", _POSITIONS))
+
+
+def image_side_of(folder: Path, family: str) -> int:
+    """
+    Say how large the square is that a tower for images takes, in pixels.
+
+    Raises:
+        Conflict: If its settings do not say it.
+    """
+    return _number(folder, family, ("vision_config", "image_size"))
+
+
+def patch_side_of(folder: Path, family: str) -> int:
+    """
+    Say how large the patches of a tower for images are, in pixels.
+
+    Raises:
+        Conflict: If its settings do not say it.
+    """
+    return _number(folder, family, ("vision_config", "patch_size"))
 
 
 def read_processor(folder: Path) -> Processor:
@@ -125,7 +151,7 @@ def read_processor(folder: Path) -> Processor:
     try:
         crop = settings.get("crop_size") if settings.get("do_center_crop") else None
         return Processor(
-            size=settings["size"],
+            size=settings.get("size"),
             crop=crop,
             filter=_FILTERS[settings.get("resample", 3)],
             mean=tuple(float(each) for each in settings["image_mean"]),
@@ -152,18 +178,18 @@ def read_settings(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _text_first(config: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+def _number(folder: Path, family: str, keys: tuple[str, ...]) -> int:
     """Follow keys; older files have those of the words at the top, newer ones below."""
+    config = read_settings(folder / "config.json")
     found: Any = config
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
-    if found is None:
+    if found is None and keys[0] != "vision_config":
         inner = config.get("text_config")
         found = inner.get(keys[-1]) if isinstance(inner, dict) else None
-    return config.get(keys[-1]) if found is None else found
-
-
-def _number(folder: Path, found: Any) -> int:
+        found = config.get(keys[-1]) if found is None else found
+    if found is None:
+        found = _USUAL.get(family, {}).get(keys[-1])
     if not isinstance(found, int) or found < 1:
         raise Conflict(f"{folder / 'config.json'} does not say how large its network is")
     return found

@@ -18,6 +18,8 @@ from milvane.inference.contents.describing import (
     Processor,
     find_m2_file,
     find_pieces,
+    image_side_of,
+    patch_side_of,
     positions_of,
     read_processor,
     read_settings,
@@ -81,7 +83,7 @@ def _open_clip(folder: Path, device: Device) -> Opened:
     towers = Towers(
         family=CLIP,
         picture=(picture := _square(folder, read_processor(folder))),
-        image_tokens=_image_tokens(folder, picture.side),
+        image_tokens=_image_tokens(folder, CLIP, picture.side),
         window_tokens=positions_of(folder, CLIP) - words.frame_tokens,
     )
     return _pair(folder, device, TowerEncoder(towers, words), ClipPair(folder, device))
@@ -92,7 +94,7 @@ def _open_siglip(folder: Path, device: Device) -> Opened:
     towers = Towers(
         family=SIGLIP,
         picture=(picture := _square(folder, read_processor(folder))),
-        image_tokens=_image_tokens(folder, picture.side),
+        image_tokens=_image_tokens(folder, SIGLIP, picture.side),
         window_tokens=positions - words.frame_tokens,
         text_cost=positions,
     )
@@ -146,11 +148,10 @@ def _side(size: Any, key: str) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _image_tokens(folder: Path, side: int) -> int:
-    vision = read_settings(folder / "config.json").get("vision_config") or {}
-    if vision.get("image_size", 224) != side:
+def _image_tokens(folder: Path, family: str, side: int) -> int:
+    if image_side_of(folder, family) != side:
         raise Conflict(f"{folder}: its network and its image processor take other sizes of images")
-    return int((side // int(vision.get("patch_size", 32))) ** 2)
+    return int((side // patch_side_of(folder, family)) ** 2)
 
 
 FAMILIES: Mapping[str, Callable[[Path, Device], Opened]] = MappingProxyType(

@@ -13,6 +13,8 @@ from milvane.domain.pictures import Filter
 from milvane.inference.contents.describing import (
     family_of,
     find_pieces,
+    image_side_of,
+    patch_side_of,
     positions_of,
     read_processor,
     width_of,
@@ -71,13 +73,23 @@ def test_what_is_for_texts_is_of_no_family(tmp_path: Path) -> None:
     assert family_of(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", ["{}", '{"model_type": "clip"}', '{"model_type": "qwen3_vl"}'])
+def test_settings_that_say_only_what_is_unusual_are_read(tmp_path: Path) -> None:
+    """SigLIP's first version names its family and nothing else: the rest is as usual."""
+    (tmp_path / "config.json").write_text('{"model_type": "siglip", "vision_config": {}}')
+    assert (width_of(tmp_path, "siglip"), positions_of(tmp_path, "siglip")) == (768, 64)
+    assert (image_side_of(tmp_path, "siglip"), patch_side_of(tmp_path, "siglip")) == (224, 16)
+    config = {"model_type": "clip", "vision_config": {"patch_size": 14}, "projection_dim": 768}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert (width_of(tmp_path, "clip"), positions_of(tmp_path, "clip")) == (768, 77)
+    assert (image_side_of(tmp_path, "clip"), patch_side_of(tmp_path, "clip")) == (224, 14)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"text_config": {"hidden_size": "wide"}}', "["])
 def test_settings_without_sizes_are_refused(tmp_path: Path, content: str) -> None:
     """What the files do not say is not guessed."""
     (tmp_path / "config.json").write_text(content)
-    for family in ("clip", "qwen3_vl"):
-        with pytest.raises(Conflict, match="how large"):
-            width_of(tmp_path, family)
+    with pytest.raises(Conflict, match=r"config\.json"):
+        width_of(tmp_path, "qwen3_vl")
 
 
 def test_processor_is_read_from_either_file(tmp_path: Path) -> None:

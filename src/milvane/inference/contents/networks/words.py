@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from milvane.domain.errors import Conflict
@@ -21,6 +22,7 @@ class HubWords:
         """
         import transformers  # heavy: only when a network is opened
 
+        self._lock = Lock()  # guards the tokenizer, whose settings each call may set
         try:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
@@ -50,14 +52,15 @@ class HubWords:
         return [*self._before, *ids, *self._after]
 
     def _encode(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> Any:
-        return self._tokenizer(
-            list(texts),
-            add_special_tokens=add_special_tokens,
-            split_special_tokens=True,
-            truncation=False,
-            padding=False,
-            verbose=False,
-        )["input_ids"]
+        with self._lock:
+            return self._tokenizer(
+                list(texts),
+                add_special_tokens=add_special_tokens,
+                split_special_tokens=True,
+                truncation=False,
+                padding=False,
+                verbose=False,
+            )["input_ids"]
 
     def _find_frame(self) -> tuple[list[int], list[int]]:
         inner = [*self._encode(["a"])[0]]
