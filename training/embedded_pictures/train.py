@@ -291,9 +291,8 @@ class Course:
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.tower(pictures)
         found = losses(data, batch, vectors.float(), self.texts, self.names, random)
-        found["identity"] = (
-            found["identity"] * IDENTITY * (0.5 if self.step < LENIENT_STEPS else 1.0)
-        )
+        if self.step < LENIENT_STEPS:
+            found["identity"] = found["identity"] / 2
         self.optimizer.zero_grad()
         sum(found.values()).backward()  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(self.tower.parameters(), 5.0)
