@@ -111,6 +111,20 @@ async def test_list_is_in_the_order_of_bytes(shop: Shop) -> None:
         assert [each.place.key for each in found] == keys
 
 
+async def test_leftovers_of_other_servers_are_removed_in_time(shop: Shop) -> None:
+    """What another server's crash has left goes when something is stored an hour later."""
+    (shop.folder / "incoming" / "left").write_bytes(b"half")
+    (shop.folder / "contents" / ("0" * 64)).write_bytes(b"unrecorded")
+    for off_s, left in ((0, 1), (3601, 0)):
+        shop.clock.off_s = off_s
+        arrival = Arrival(Place(MINE, "002test", f"{off_s}.txt"), "text/plain")
+        async with shop.desk.store.receive(arrival) as incoming:
+            await incoming.write(str(off_s).encode())
+            await incoming.complete()
+        assert len(shop.leftovers()) == left
+    assert len(shop.contents()) == 2
+
+
 async def test_keys_end(shop: Shop) -> None:
     """A key is good until its time, or until it is revoked, and has a secret of its own."""
     database, now = shop.desk.store.database, shop.clock()

@@ -2,8 +2,9 @@
 The folder of media: contents on disk under their digests, names in SQL.
 
 A content is written under a name that nobody asks for and made durable; then one transaction gives
-it the name of its digest and records it. What a crash leaves is unrecorded, and `prepare` removes
-it. Nothing that a client sends is ever part of a path.
+it the name of its digest and records it. What a crash leaves is unrecorded, and is removed at the
+start, and in every hour in which something is stored. Nothing that a client sends is ever part of a
+path.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from milvane.storage.syncing import sync
 logger = logging.getLogger(__name__)
 
 _BUFFER_BYTES = 1024 * 1024
+_SWEEP_S = 3600.0
 _LOOKS = 5
 """How often an object is looked up whose content is replaced meanwhile, again and again."""
 
@@ -92,11 +94,17 @@ class MediaStore:
         self.clock = clock
         self._contents = folder / "contents"
         self._drafts = folder / "incoming"
+        self._swept_at = clock()
 
     async def prepare(self) -> None:
         """Make the folders, and remove what crashes have left in them."""
         for folder in (self._contents, self._drafts):
             folder.mkdir(parents=True, exist_ok=True)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove what nobody has recorded and nobody is writing, of other servers too."""
+        self._swept_at = self.clock()
         await self.database.run(self._remove_drafts)
         await self.database.write(self._remove_unrecorded)
 
@@ -177,6 +185,11 @@ class MediaStore:
             raise
         if replaced is not None and replaced != content.sha256:
             await self.release(replaced)
+        if (self.clock() - self._swept_at).total_seconds() > _SWEEP_S:
+            try:
+                await self._sweep()
+            except Exception:  # the object is stored; clearing up is tried again
+                logger.exception("what crashes have left cannot be removed")
         return found
 
     async def release(self, sha256: str) -> None:
