@@ -52,6 +52,9 @@ from milvane.serving.tokenizing import Counted, tokenize_contents
 from milvane.serving.turns import Turns
 from milvane.serving.waiting import every_outcome, naming
 
+TEXTS_AT_ONCE = 1024
+"""Contents without images that wait for the network at once; enough to fill its passes."""
+
 
 class ContentService:
     """Resolves, fetches, checks, and embeds contents, for every front door alike."""
@@ -96,6 +99,8 @@ class ContentService:
         self._turns = Turns(
             max_at_once=settings.max_contents_at_once, max_bytes=settings.max_pixel_bytes
         )
+        # Texts hold no pixels: they do not wait for those who decode a video.
+        self._text_turns = Turns(max_at_once=TEXTS_AT_ONCE, max_bytes=1)
         self.counts: dict[str, ModelCounts] = {}
         """What was asked of each model, by its name."""
 
@@ -310,7 +315,8 @@ class ContentService:
         """Decode and embed one content, in its turn: pixels are in memory no longer than that."""
         tenant, media = current_caller().tenant, prepared.media_of(place)
         size_bytes = sum(pixel_bytes(prepared.viewing, each.facts) for each in media)
-        async with self._turns.taken(prepared.lane, tenant, size_bytes):
+        turns = self._turns if media else self._text_turns
+        async with turns.taken(prepared.lane, tenant, size_bytes):
             seen = []
             for position, each in enumerate(media):
                 with prepared.naming(place, position):

@@ -23,8 +23,8 @@ class ServingSettings(Section):
     max_contents_at_once: int = Field(
         default=64,
         ge=1,
-        description="Contents of models that take images, of all callers, that are decoded and "
-        "embedded at once; a quarter of the places is kept for searches.",
+        description="Contents with images or videos, of all callers, that are decoded and embedded "
+        "at once; a quarter of the places is kept for searches.",
     )
     max_pixel_bytes: int = Field(
         default=512 * 1024 * 1024,
