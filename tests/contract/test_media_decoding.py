@@ -6,8 +6,10 @@ import asyncio
 import io
 import json
 import os
+import random
 import signal
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -340,6 +342,34 @@ async def test_a_video_opens_nothing_else(tmp_path: Path) -> None:
         ):
             with pytest.raises(MediaRejected):
                 await desk.look(content)
+
+
+async def test_damaged_files_give_a_picture_or_a_refusal(tmp_path: Path) -> None:
+    """Whatever bytes of a file are changed, it is seen as promised, or refused."""
+    chance = random.Random(7)
+    whole = [drawn_image(name, width=64, height=64) for name in ("JPEG", "PNG", "WEBP", "TIFF")]
+    whole += [drawn_video(name, "mpeg4", frames=20) for name in ("mp4", "matroska", "avi")]
+    sampling = Sampling(GRID, fps=5, min_frames=2, max_frames=8, multiple=2)
+    seen: Counter[bool] = Counter()
+    async with decoding(tmp_path, max_image_pixels=10**6, decode_timeout_s=5) as desk:
+        for _ in range(250):
+            content = bytearray(chance.choice(whole))
+            for _ in range(chance.choice((1, 4, 20))):
+                content[chance.randrange(len(content))] = chance.randrange(256)
+            content = content[: chance.choice((len(content), len(content) // 2))]
+            try:
+                found = await desk.look(bytes(content))
+                picture = await desk.see(bytes(content), Viewing(GRID, sampling))
+            except MediaRejected:
+                seen[False] += 1
+                continue
+            seen[True] += 1
+            if isinstance(picture, Clip):
+                fps = found.frames / found.duration_s if found.duration_s else 0
+                assert len(picture.frames) == len(sampling.choose(found.frames, fps))
+            else:
+                assert picture.pixels.shape == (found.height, found.width, 3)
+    assert min(seen[True], seen[False]) > 20
 
 
 # --- processes -----------------------------------------------------------------------------------
