@@ -59,8 +59,8 @@ class InferenceSettings(Section):
     )
     isolated: bool = Field(
         default=False,
-        description="Run each network in a process of its own, which is started again if it "
-        "crashes.",
+        description="Run each network for texts in a process of its own, which is started again "
+        "if it crashes.",
     )
     weights_dir: Path | None = Field(
         default=None,

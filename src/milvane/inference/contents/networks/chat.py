@@ -56,7 +56,9 @@ class ChatNetwork:
 
         self._device = device
         self._shape = shape
-        self._network: Any = load(transformers.AutoModel, folder, device)
+        self._network: Any = load(
+            transformers.AutoModel, folder, device, attention=device.attention
+        )
         config = self._network.config
         self._image_id = int(config.image_token_id)
         self._video_id = int(config.video_token_id)

@@ -56,7 +56,7 @@ class Device:
 
     @property
     def attention(self) -> str:
-        """Which of transformers' ways to compute attention is fastest here."""
+        """Which of transformers' ways to compute attention is fastest here over long contents."""
         has_flash = importlib.util.find_spec("flash_attn") is not None
         is_fast = self.name == "cuda" and self.precision == "bf16" and has_flash
         return "flash_attention_2" if is_fast else "sdpa"

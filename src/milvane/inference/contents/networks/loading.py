@@ -13,7 +13,7 @@ from milvane.inference.contents.networks.device import Device
 LOG = logging.getLogger(__name__)
 
 
-def load(kind: Any, folder: Path, device: Device) -> Any:
+def load(kind: Any, folder: Path, device: Device, *, attention: str = "sdpa") -> Any:
     """
     Load a network onto a device. Blocks, seconds to minutes.
 
@@ -24,6 +24,8 @@ def load(kind: Any, folder: Path, device: Device) -> Any:
 
         device: Where it will run.
 
+        attention: How transformers computes it.
+
     Raises:
         Conflict: If a file is damaged or holds another network, or a number in it is none.
     """
@@ -32,7 +34,7 @@ def load(kind: Any, folder: Path, device: Device) -> Any:
         network, report = kind.from_pretrained(
             folder,
             dtype=device.dtype,
-            attn_implementation=device.attention,
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
