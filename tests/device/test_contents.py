@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from device.references import REFERENCES, Gme, Qwen3VL
 from milvane.domain.contents import MediaFacts, SeenPart, Wishes
@@ -211,6 +212,20 @@ async def test_patches_are_those_of_the_processors(folders: dict[str, Path]) -> 
         np.testing.assert_allclose(scaled, inputs[key].numpy(), atol=1e-6)
         name = "image_grid_thw" if key == "pixel_values" else "video_grid_thw"
         assert [own.grid.times, own.grid.high, own.grid.wide] == inputs[name][0].tolist()
+
+
+@pytest.mark.parametrize(("side", "least", "most"), [(32, 4, 1800), (28, 256, 1280)])
+def test_sizes_are_those_of_the_processors(side: int, least: int, most: int) -> None:
+    """Images of all proportions are rounded to the grid as transformers rounds them."""
+    sizing = Sizing(Fit.GRID, step=side, min_pixels=least * side**2, max_pixels=most * side**2)
+    drawn = np.random.default_rng(0)
+    for wide, high in np.exp(drawn.uniform(np.log(32), np.log(8000), (3000, 2))).astype(int):
+        if max(wide, high) > 190 * min(wide, high):
+            continue
+        expected = smart_resize(
+            int(high), int(wide), side, min_pixels=least * side**2, max_pixels=most * side**2
+        )
+        assert sizing.size_of(int(wide), int(high)) == expected[::-1]
 
 
 async def test_gme_fuses_and_is_instructed_as_its_reference(folders: dict[str, Path]) -> None:

@@ -27,6 +27,7 @@ from milvane.domain.catalogue import (
 from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.errors import InvalidInput, NotFound, ServiceError
 from milvane.domain.models import Modality, Model, ModelName
+from milvane.inference.contents.describing import CONTENT_FAMILIES
 from milvane.inference.downloads import pull
 from milvane.inference.installed import find_set, installed_names, is_installed
 from milvane.inference.weights import folder_of, is_present
@@ -103,10 +104,13 @@ def print_model(name: str, settings: Settings) -> None:
             _print_facts(_embedded_facts() | cure)
             return
     weights = find_set(settings.inference.weights_of(name), weights_dir(settings))
+    longer = "longer texts are embedded in several windows"
+    if weights.family in CONTENT_FAMILIES:
+        longer = "it takes images too"
     rows = {
         "family": weights.family,
         "own dimension": weights.width,
-        "window": f"{weights.window_tokens} tokens; longer texts are embedded in several windows",
+        "window": f"{weights.window_tokens} tokens; {longer}",
     }
     _print_facts(_package_facts(weights, settings) | rows)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from families import byte_pairs
@@ -131,3 +134,38 @@ def test_tokenizer_of_another_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(Conflict, match="cannot be read"):
         ChatEncoder(tmp_path, QWEN3_VL, PatchShape(16, 2, 2), window_tokens=999)
+
+
+@settings(deadline=None)
+@given(
+    frames=st.integers(min_value=2, max_value=20_000), fps=st.floats(min_value=0.5, max_value=120)
+)
+@example(frames=2, fps=30.0)
+@example(frames=64 * 30, fps=30.0)
+def test_frames_are_those_of_the_published_code(frames: int, fps: float) -> None:
+    """One per second, 4 to 64, an even number, spread from the first to the last."""
+    assert QWEN3_VL.clip is not None
+    wanted = min(min(max(frames / fps, 4), 64), frames)
+    count = math.floor(wanted / 2) * 2
+    expected = np.linspace(0, frames - 1, count).round().astype(int)
+    assert list(QWEN3_VL.clip.choose(frames, fps)) == expected.tolist()
+
+
+@pytest.mark.parametrize("frames", [4, 20, 64])
+@pytest.mark.parametrize("size", [(1920, 1080), (320, 240), (100, 3000)])
+def test_frames_have_the_size_of_the_published_code(
+    qwen: ChatEncoder, frames: int, size: tuple[int, int]
+) -> None:
+    """Each has 128 to 768 tokens, as far as all together stay within their budget."""
+    clip = qwen.view(Wishes()).clip
+    assert clip is not None
+    smallest = 128 * 32 * 32
+    largest = max(min(768 * 32 * 32, 7_864_320 / frames * 2), int(smallest * 1.05))
+    wide, high = (max(32, round(side / 32) * 32) for side in size)
+    if wide * high > largest:
+        shrink = math.sqrt(size[0] * size[1] / largest)
+        wide, high = (max(32, math.floor(side / shrink / 32) * 32) for side in size)
+    elif wide * high < smallest:
+        grow = math.sqrt(smallest / (size[0] * size[1]))
+        wide, high = (math.ceil(side * grow / 32) * 32 for side in size)
+    assert clip.size_of(*size, frames) == (wide, high)
