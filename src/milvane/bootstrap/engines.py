@@ -108,12 +108,17 @@ async def load_engine(name: WeightsName, settings: Settings) -> AsyncIterator[Lo
     """Run a set of weights while the context is open."""
     folder = weights_dir(settings)
     weights = await asyncio.to_thread(find_set, settings.inference.weights_of(name), folder)
+    remote = settings.inference.remote.get(name)
     if weights.family in CONTENT_FAMILIES:
+        if remote is not None:
+            raise Conflict(
+                f"inference.remote.{name}: {weights.name} takes images, and servers elsewhere "
+                "are given texts alone; deploy the weights by their own name to run them here"
+            )
         open_contents = await asyncio.to_thread(_import_contents)
         async with open_contents(weights, folder, settings.inference) as contents:
             yield LoadedContents(contents)
         return
-    remote = settings.inference.remote.get(name)
     async with open_engine(weights, folder, settings.inference, remote) as engine:
         yield LoadedTexts(engine, await asyncio.to_thread(read_lexicon, weights, folder))
 

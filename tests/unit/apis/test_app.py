@@ -364,3 +364,24 @@ async def test_both_prefixes_give_the_same_vectors(client: httpx.AsyncClient) ->
     ]
     assert vectors[0] == vectors[1]
     assert np.isclose(np.linalg.norm(vectors[0][0]["embedding"]), 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "weights"),
+    [
+        ("/v1/embeddings", {"model": MODEL, "input": "a"}, ALL_MINILM_L6_V2.name),
+        ("/v1/embeddings", {"model": MODEL, "input": ""}, ALL_MINILM_L6_V2.name),
+        ("/v1/embeddings", {"model": "no-such", "input": "a"}, None),
+        (
+            "/api/v1/services/embeddings/text-embedding/text-embedding",
+            {"model": MODEL, "input": {"texts": ["a"]}},
+            ALL_MINILM_L6_V2.name,
+        ),
+    ],
+)
+async def test_answers_of_a_model_say_which_weights_serve_it(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], weights: str | None
+) -> None:
+    """Whoever knows a model by a hosted service's name can see that other weights answer."""
+    answer = await client.post(path, json=body)
+    assert answer.headers.get("x-milvane-weights") == weights
