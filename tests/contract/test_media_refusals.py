@@ -315,6 +315,31 @@ async def test_who_has_no_turn_in_time_may_try_again(tmp_path: Path, origin: Ori
     assert kinds.count(Overloaded) >= 4
 
 
+async def test_no_tenant_takes_all_turns(tmp_path: Path, names: Names, origin: Origin) -> None:
+    """Addresses of many hosts that stall, for one tenant, leave others theirs."""
+    origin.replies["/slow"] = Reply(stalls=True)
+    origin.replies["/quick"] = Reply(drawn_image())
+    limits = {"max_concurrent": 3, "max_concurrent_per_tenant": 2}
+    hosts = [f"{n}.example" for n in range(6)]
+    for host in hosts:
+        names.say(host, PUBLIC)
+    async with reading(tmp_path, names=names, detour=Detour(), **limits) as reader:
+        slow = [
+            asyncio.ensure_future(
+                reader.fetch(MediaPart(f"http://{host}:{origin.port}/slow?{host}"), tenant="one")
+            )
+            for host in hosts
+        ]
+        await asyncio.gather(*(origin.arrival(f"/slow?{host}") for host in hosts[:2]))
+        quick = MediaPart(f"http://{hosts[0]}:{origin.port}/quick")
+        assert (await reader.fetch(quick, tenant="two")).facts.format == "png"
+        assert not any(each.done() for each in slow)
+        for each in slow:
+            each.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+    assert sum("/slow" in head[0] for head in origin.asked) == 2
+
+
 async def test_a_caller_may_have_less_time(tmp_path: Path, origin: Origin) -> None:
     """A caller's deadline ends a request before the operator's."""
     origin.replies["/slow"] = Reply(stalls=True)

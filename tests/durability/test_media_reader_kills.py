@@ -32,7 +32,7 @@ def kill_after(rounds: int, folder: Path) -> list[psutil.Process]:
 async def test_a_kill_leaves_whole_files_and_no_process(tmp_path: Path) -> None:
     """After each kill, decoders end by themselves, and all that is known is whole."""
     folder = tmp_path / "media-cache"
-    for rounds in (3, 8, 12):
+    for rounds in (2, 5):
         decoders = kill_after(rounds, tmp_path)
         _, alive = psutil.wait_procs(decoders, timeout=10)
         assert alive == []

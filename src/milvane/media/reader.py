@@ -205,6 +205,7 @@ class GuardedReader:
                 remote.url,
                 intake.take,
                 max_bytes=wanted.max_bytes,
+                tenant=wanted.tenant,
                 known=None if known is None else known.validators,
             )
             held: Held | None

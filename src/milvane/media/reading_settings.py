@@ -73,6 +73,9 @@ class MediaReaderSettings(Section):
     max_concurrent_per_host: int = Field(
         default=8, ge=1, description="Fetches at once from one host, so that others get their turn."
     )
+    max_concurrent_per_tenant: int = Field(
+        default=32, ge=1, description="Fetches at once for one tenant, so that others get theirs."
+    )
     max_waiting: int = Field(
         default=4096, ge=1, description="Images and videos that may wait; more are refused."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections import defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import httpcore2
 import httpx2
 from typing_extensions import Self
 
+from milvane.domain.callers import ANYONE
 from milvane.domain.errors import MediaRejected, Overloaded
 from milvane.media.fetching.dialing import (
     CheckedBackend,
@@ -102,9 +103,8 @@ class Fetcher:
         self._certificates = certificates
         self._pool: httpcore2.AsyncConnectionPool | None = None
         self._slots = anyio.CapacityLimiter(settings.max_concurrent)
-        self._host_slots: dict[str, _HostSlots] = defaultdict(
-            lambda: _HostSlots(anyio.CapacityLimiter(settings.max_concurrent_per_host))
-        )
+        self._host_slots = _Slots(settings.max_concurrent_per_host)
+        self._tenant_slots = _Slots(settings.max_concurrent_per_tenant)
 
     async def __aenter__(self) -> Self:
         """Make ready; certificates are read with the first request."""
@@ -139,6 +139,7 @@ class Fetcher:
         take: Callable[[bytes], Awaitable[None]],
         *,
         max_bytes: int,
+        tenant: str = ANYONE.tenant,
         known: Validators | None = None,
     ) -> Fetched:
         """
@@ -151,6 +152,8 @@ class Fetcher:
 
             max_bytes: Held to while they come, and before they do where the server says so.
 
+            tenant: For whom; no tenant takes all turns.
+
             known: The version that is here already.
 
         Raises:
@@ -158,7 +161,7 @@ class Fetcher:
             Overloaded: If it is not its turn in time.
         """
         target = self.check(url)
-        async with self._turn(target.host):
+        async with self._turn(target.host, tenant):
             try:
                 with anyio.fail_after(self._settings.timeout_s):
                     for _ in range(self._settings.max_redirects + 1):
@@ -225,32 +228,46 @@ class Fetcher:
         return self._pool
 
     @asynccontextmanager
-    async def _turn(self, host: str) -> AsyncIterator[None]:
-        """Wait for a turn of the host, then for one of all: a slow host holds few of those."""
-        slots = self._host_slots[host]
-        slots.users += 1
+    async def _turn(self, host: str, tenant: str) -> AsyncIterator[None]:
+        """
+        Wait for a turn of the host, of the tenant, then for one of all.
+
+        In this order, whoever waits for a slow host holds nothing that others need.
+        """
+        async with AsyncExitStack() as stack:
+            with anyio.move_on_after(self._settings.timeout_s) as waited:
+                await stack.enter_async_context(self._host_slots.of(host))
+                await stack.enter_async_context(self._tenant_slots.of(tenant))
+                await stack.enter_async_context(self._slots)
+            if waited.cancelled_caught:
+                raise Overloaded(
+                    "too many images and videos are fetched from its host, or in all; try again, "
+                    "with fewer at once",
+                    retry_after_s=1.0,
+                )
+            yield
+
+
+class _Slots:
+    """So many turns at once for each name; nothing is remembered of names that nobody uses."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._limiters: dict[str, anyio.CapacityLimiter] = {}
+        self._users: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Wait for a turn."""
+        limiter = self._limiters.setdefault(name, anyio.CapacityLimiter(self._at_once))
+        self._users[name] += 1
         try:
-            async with AsyncExitStack() as stack:
-                with anyio.move_on_after(self._settings.timeout_s) as waited:
-                    await stack.enter_async_context(slots.limiter)
-                    await stack.enter_async_context(self._slots)
-                if waited.cancelled_caught:
-                    raise Overloaded(
-                        "too many images and videos are fetched from its host, or in all; try "
-                        "again, with fewer at once",
-                        retry_after_s=1.0,
-                    )
+            async with limiter:
                 yield
         finally:
-            slots.users -= 1
-            if not slots.users:
-                self._host_slots.pop(host, None)
-
-
-@dataclass(slots=True)
-class _HostSlots:
-    limiter: anyio.CapacityLimiter
-    users: int = 0
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name], self._limiters[name]
 
 
 class _Head:
