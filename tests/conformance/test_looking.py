@@ -52,6 +52,7 @@ def operator(
             fill(uri)
         with httpx.Client(base_url=f"{server.http_url}/manage/v1", timeout=30) as client:
             sign_in(client, folder / "data")
+            client.headers["x-embedded"] = server.grpc_uri  # where a client of Milvus goes
             yield client
 
 
@@ -93,7 +94,7 @@ def test_fields_are_shown_with_what_fills_them(operator: httpx.Client, instance:
     """Alike for every kind of instance: which function, of which texts, by which model."""
     page = operator.get(f"/instances/{instance}/collections").json()
     [found] = [each for each in page["collections"] if each["name"] == "looked_at"]
-    assert page["left_out"] == 0
+    assert page["total"] == len(page["collections"])
     assert "default" in page["databases"]
     assert (found["description"], found["rows"], found["is_loaded"]) == ("goods", 3, True)
     fields = {each["name"]: each for each in found["fields"]}
@@ -115,6 +116,28 @@ def test_fields_are_shown_with_what_fills_them(operator: httpx.Client, instance:
     }
     assert fields["words"]["filled_by"]["kind"] == "BM25"
     assert fields["words"]["filled_by"]["model"] == ""
+
+
+def test_collections_are_shown_by_pages_and_by_name(operator: httpx.Client) -> None:
+    """Also those beyond the first page; of any database."""
+    client = MilvusClient(uri=operator.headers["x-embedded"], token="root:a secret of ours")
+    client.create_database("side")
+    client.use_database("side")
+    for number in range(3):
+        client.create_collection(f"Part_{number}", dimension=4)
+    client.close()
+    path = "/instances/embedded/collections?database=side"
+
+    def names(query: str = "") -> tuple[list[str], int]:
+        page = operator.get(path + query).json()
+        return [each["name"] for each in page["collections"]], page["total"]
+
+    assert names() == (["Part_0", "Part_1", "Part_2"], 3)
+    assert names("&offset=2&limit=2") == (["Part_2"], 3)
+    assert names("&contains=part_1") == (["Part_1"], 1)
+    assert names("&contains=nothing") == ([], 0)
+    assert operator.get(f"{path}&limit=201").status_code == 400
+    assert operator.get("/instances/embedded/collections?database=none").status_code == 502
 
 
 @pytest.mark.parametrize("instance", INSTANCES)

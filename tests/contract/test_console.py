@@ -87,6 +87,8 @@ async def test_page_and_whatever_it_leads_to_is_served(client: httpx.AsyncClient
         assert reply.status_code == 200, path
         assert reply.headers["content-type"] == TYPES[name.rpartition(".")[2]], path
         assert HEADERS.items() <= dict(reply.headers).items(), path
+        head = await client.head(path)
+        assert (head.status_code, head.headers["etag"]) == (200, reply.headers["etag"]), path
         if name in SOURCES:
             assert reply.text == SOURCES[name]
             waiting += addresses_in(name) - seen

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from colours import ColourEngine, DataReader, an_image, colour_service, data_uri
 from milvane.apis.app import create_app
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import COOKIE, CSRF_HEADER, PREFIX
@@ -72,10 +73,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Bench]:
+async def opened(folder: Path, service: EmbeddingService | None = None) -> AsyncIterator[Bench]:
     """Put everything together."""
     clock, metering = FakeClock(), MeteringSettings(fold_interval_s=1e6)
-    service = EmbeddingService({ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings())
+    service = service or EmbeddingService(
+        {ALL_MINILM_L6_V2.name: HashingEngine()}, ServingSettings()
+    )
     async with Database(StorageSettings(), folder) as database:
         recorder = UsageRecorder(database, folder / "usage", metering, clock=clock)
         settings = ControlSettings(poll_interval_s=1e6)
@@ -466,6 +469,53 @@ async def test_playground_refuses_as_the_models_do(
     reply = await signed_in.call("POST", "/playground/embed", json=body)
     assert reply.status_code == status, reply.text
     assert reply.json()["error"]["message"]
+
+
+async def test_playground_embeds_contents_without_media_as_texts(signed_in: Bench) -> None:
+    """Whichever way they are written; a model for texts refuses a picture by its place."""
+    texts = ["one two", "three"]
+    ways = ({"texts": texts}, {"contents": [{"text": text} for text in texts]})
+    first, second = [
+        (await signed_in.call("POST", "/playground/embed", json={"model": MODELS[-1]} | way)).json()
+        for way in ways
+    ]
+    assert first["vectors"] == second["vectors"]
+    assert (second["media"], second["token_counts"]) == ([[], []], first["token_counts"])
+    picture = {"contents": [{"text": "one"}, {"media": ["data:image/png;base64,AA=="]}]}
+    for body, part in (({}, "texts, or contents"), (picture, "content 1 has an image")):
+        asked = {"model": MODELS[-1]} | body
+        reply = await signed_in.call("POST", "/playground/embed", json=asked)
+        assert reply.status_code == 400
+        assert part in reply.json()["error"]["message"]
+
+
+async def test_playground_compares_pictures_with_words(tmp_path: Path) -> None:
+    """Each with what it was found to be; the right word is the nearest, a pair is one vector."""
+    service = colour_service(ColourEngine(), DataReader())
+    async with opened(tmp_path, service) as bench:
+        await bench.sign_in()
+        contents = [
+            {"text": "yellow"},
+            {"text": "blue"},
+            {"media": [data_uri(an_image("blue", (40, 30)))]},
+            {"text": "blue", "media": [data_uri(an_image("blue"))]},
+        ]
+        body = {"model": "qwen3-vl-embedding", "contents": contents}
+        found = (await bench.call("POST", "/playground/embed", json=body)).json()
+        assert len(found["vectors"]) == 4
+        similar = found["similarities"]
+        assert similar[2][1] > similar[2][0]
+        [seen] = found["media"][2]
+        assert (seen["kind"], seen["format"], seen["width"], seen["height"]) == (
+            "image",
+            "png",
+            40,
+            30,
+        )
+        assert [len(each) for each in found["media"]] == [0, 0, 1, 1]
+        assert found["total_tokens"] == sum(found["token_counts"]) > 0
+        damaged = {"model": "qwen3-vl-embedding", "contents": [{"media": [data_uri(b"none")]}]}
+        assert (await bench.call("POST", "/playground/embed", json=damaged)).status_code == 400
 
 
 async def test_instance_that_is_not_served_cannot_be_looked_into(signed_in: Bench) -> None:

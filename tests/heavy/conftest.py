@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-PROGRAMS = ("chromium", "curl")
+PROGRAMS = ("chromium", "curl", "prometheus")
 """Clients that are no packages: what is on PATH is tried."""
 NODE = Path(__file__).parent / "node"
 TEXTS = [
@@ -101,7 +101,7 @@ def version_of(client: str) -> str:
         if shutil.which(client) is None:
             return ""
         run = subprocess.run([client, "--version"], capture_output=True, text=True, check=True)
-        return re.findall(r"\d[\d.]+", run.stdout)[0]
+        return re.findall(r"\d[\d.]+", run.stdout + run.stderr)[0]
     package = NODE / "node_modules" / client.removesuffix(" (npm)") / "package.json"
     if client.endswith("(npm)"):
         return json.loads(package.read_text())["version"] if package.exists() else ""

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+CLIENT = "prometheus"
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
 PROMETHEUS = shutil.which("prometheus")
 ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")

@@ -62,12 +62,12 @@ def console_router() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     assets = read_assets()
 
-    @router.get("/")
+    @router.api_route("/", methods=["GET", "HEAD"])
     async def show(request: Request) -> Response:
         """Show the console."""
         return _send(assets["console.html"], request)
 
-    @router.get(PREFIX + "{path:path}")
+    @router.api_route(PREFIX + "{path:path}", methods=["GET", "HEAD"])
     async def load(path: str, request: Request) -> Response:
         """Hand out a file of the console."""
         asset = assets.get(path)

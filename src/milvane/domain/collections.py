@@ -52,13 +52,25 @@ class CollectionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionQuery:
+    """Which collections are looked for."""
+
+    database: str = ""
+    """The default one if empty."""
+    contains: str = ""
+    """Part of the name, whatever the case of its letters; any if empty."""
+    offset: int = 0
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionPage:
-    """The first collections of a database."""
+    """Some collections of a database, in the order of their names."""
 
     databases: Sequence[str]
     collections: Sequence[CollectionFacts]
-    left_out: int
-    """How many more there are."""
+    total: int
+    """How many there are with them, of those that are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from milvane.domain.callers import Caller
 from milvane.domain.collections import (
     CollectionFacts,
     CollectionPage,
+    CollectionQuery,
     FieldFacts,
     Filling,
     TextHit,
@@ -39,8 +40,6 @@ from milvane.messages import milvus_pb2, schema_pb2
 from milvane.serving.access import AccessSettings, Authenticator
 from milvane.serving.callers import current_caller
 
-MAX_COLLECTIONS = 200
-"""Described at once; an instance may have thousands."""
 PATIENCE_S = 30.0
 
 _NOT_FOUND = 100
@@ -76,27 +75,29 @@ class CollectionInspector:
         """
         self._dispatcher = Dispatcher(upstream, services, _LetInBefore(), instance=instance)
 
-    async def list_collections(self, database: str) -> CollectionPage:
+    async def list_collections(self, query: CollectionQuery) -> CollectionPage:
         """
-        Describe the collections of a database, in the order of their names.
+        Describe collections of a database, in the order of their names.
 
         Args:
-            database: Its name; the default one if empty.
+            query: Which database, and which of its collections; describing one costs some calls.
 
         Raises:
             NotFound: If there is no such database.
             UpstreamRejected: If the upstream will not tell.
         """
-        session = self._session(database)
+        session = self._session(query.database)
         with _told_as_ours():
             answer = await PATHS["collections/list"].answer(session, AnyBody())
-        names = sorted(answer["data"])
+        part = query.contains.casefold()
+        names = sorted(name for name in answer["data"] if part in name.casefold())
+        wanted = names[query.offset : query.offset + query.limit]
         # One after another: a console is never worth making clients wait.
-        facts = [await self._look(session, name) for name in names[:MAX_COLLECTIONS]]
+        facts = [await self._look(session, name) for name in wanted]
         return CollectionPage(
             databases=await self._databases(session),
             collections=facts,
-            left_out=max(0, len(names) - MAX_COLLECTIONS),
+            total=len(names),
         )
 
     async def search(self, question: TextSearch) -> Sequence[TextHit]:

@@ -119,9 +119,7 @@ def dashscope_router(
     return router
 
 
-def _add_listings(
-    router: APIRouter, service: EmbeddingService, *, are_limits_strict: bool
-) -> None:
+def _add_listings(router: APIRouter, service: EmbeddingService, *, are_limits_strict: bool) -> None:
     @router.get(f"{PREFIX}/models")
     async def list_models(
         request: Request, model: str = "", page_no: PageNumber = "1", page_size: PageSize = "10"

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from milvane.apis.management.bundle import ByManager, Management
@@ -20,14 +21,24 @@ from milvane.apis.management.ports import (
 )
 from milvane.apis.management.wire import Body
 from milvane.control_plane.loading import switch_weights
-from milvane.domain.catalogue import MODELS
-from milvane.domain.collections import CollectionPage
+from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, PICTURE_WEIGHTS
+from milvane.domain.collections import CollectionPage, CollectionQuery
+from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.errors import NotFound
 from milvane.domain.models import Lane
 from milvane.inference.engine import Engine
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.callers import calling
 from milvane.serving.measuring import ModelCounts
+
+MAX_COLLECTIONS = 200
+"""Described at once; an instance may have thousands."""
+
+STAND_INS: Mapping[str, str] = {
+    ALL_MINILM_L6_V2.name: "a small model for English, there so that nothing has to be set up",
+    PICTURE_WEIGHTS: EMBEDDED_PICTURES.note,
+}
+"""What weights are in truth that a fresh installation puts behind the names of larger models."""
 
 
 class ServerAnswer(BaseModel):
@@ -80,6 +91,8 @@ class ModelAnswer(BaseModel):
     model: str
     weights: str | None
     """None if nothing here serves it."""
+    stand_in: str
+    """What the weights are in truth, where they only stand in for the model; else empty."""
     requests: int
     average_s: float | None
     cached_tokens: int
@@ -165,11 +178,19 @@ def looking_router(management: Management, insight: Insight) -> APIRouter:
         _add_weights(router, management)
 
     @router.get("/instances/{name}/collections")
-    async def list_collections(name: str, manager: ByManager, database: str = "") -> CollectionPage:
+    async def list_collections(
+        name: str,
+        manager: ByManager,
+        database: str = "",
+        contains: Annotated[str, Query(max_length=255)] = "",
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_COLLECTIONS)] = MAX_COLLECTIONS,
+    ) -> CollectionPage:
         """Describe the collections of an instance, and which model fills which of their fields."""
         inspector = find_inspector(insight, name)
         with calling(manager.caller):
-            return await inspector.list_collections(database)
+            query = CollectionQuery(database, contains, offset, limit)
+            return await inspector.list_collections(query)
 
     return router
 
@@ -251,6 +272,7 @@ def _show_model(name: str, management: Management, counts: ModelCounts | None) -
     return ModelAnswer(
         model=name,
         weights=weights.get(name),
+        stand_in=STAND_INS.get(weights.get(name, ""), ""),
         requests=requests,
         average_s=counts.durations_s.total / requests if requests else None,
         cached_tokens=counts.cached_tokens,

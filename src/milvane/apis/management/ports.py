@@ -10,7 +10,7 @@ from typing import Protocol
 
 from milvane.apis.metrics import Measured
 from milvane.control_plane.additions import PortPlan
-from milvane.domain.collections import CollectionPage, TextHit, TextSearch
+from milvane.domain.collections import CollectionPage, CollectionQuery, TextHit, TextSearch
 from milvane.domain.jobs import Job, JobPage, JobState
 from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
@@ -19,9 +19,9 @@ from milvane.serving.embedding import EmbeddingService
 class Inspector(Protocol):
     """Looks into one instance, in the name of whoever is being served."""
 
-    async def list_collections(self, database: str) -> CollectionPage:
+    async def list_collections(self, query: CollectionQuery) -> CollectionPage:
         """
-        Describe the collections of a database; the default one if the name is empty.
+        Describe collections of a database, in the order of their names.
 
         Raises:
             NotFound: If there is no such database.

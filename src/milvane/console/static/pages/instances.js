@@ -71,6 +71,7 @@ async function addInstance(context) {
 }
 
 const SHOWN_MODELS = 3;
+const PAGE = 50;
 
 /** Show a few names, the others behind a count. */
 function few(names) {
@@ -83,28 +84,44 @@ function few(names) {
 function collections(served, first) {
   let name = first.name;
   let database = "default";
+  let offset = 0;
+  const contains = h("input", { type: "search", name: "contains" });
   const place = h("div", {});
   const databases = h("div", {});
   const load = () => loadInto(place, async () => {
-    const found = await get(`${at("instances", name, "collections")}${query({ database })}`);
+    const found = await get(`${at("instances", name, "collections")}${query({ database, contains: contains.value.trim(), offset, limit: PAGE })}`);
     offerDatabases(found.databases);
     if (!found.collections.length) return h("p.empty", {}, t("collections.none"));
-    return h("div.collections", {}, found.collections.map(showCollection), found.left_out ? h("p.sub", {}, t("collections.left_out", { count: number(found.left_out) })) : null);
+    return h("div.collections", {}, found.collections.map(showCollection), pager(found));
   });
+  const turn = (by) => {
+    offset = Math.max(0, offset + by);
+    load();
+  };
+  const pager = (found) => found.total <= PAGE ? null : h("div.actions", {},
+    button(t("newer_page"), () => turn(-PAGE), { kind: "small", disabled: offset === 0 }),
+    h("span.sub", {}, t("collections.range", { first: number(offset + 1), last: number(offset + found.collections.length), total: number(found.total) })),
+    button(t("older_page"), () => turn(PAGE), { kind: "small", disabled: offset + PAGE >= found.total }));
   const offerDatabases = (names) => fill(databases, field(t("collections.database"),
     select(names.map((each) => [each, each]), database, (event) => {
       database = event.target.value;
+      offset = 0;
       load();
     })));
   const picker = select(served.map((each) => [each.name, each.name]), name, (event) => {
     name = event.target.value;
     database = "default";
+    offset = 0;
+    load();
+  });
+  contains.addEventListener("change", () => {
+    offset = 0;
     load();
   });
   load();
   return h("section.card", { "aria-label": t("collections.title") },
     h("div.card-head", {}, h("h2", {}, t("collections.title")), h("div.filters", {},
-      field(t("usage.instance"), picker), databases,
+      field(t("usage.instance"), picker), databases, field(t("collections.contains"), contains),
       button(t("refresh"), () => attempt(async () => load())))),
     place,
   );

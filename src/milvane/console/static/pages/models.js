@@ -20,6 +20,13 @@ export async function show(view, context) {
 
 const STATES = { loaded: "good", loading: "accent", unloading: "warn", unloaded: "quiet", failed: "bad" };
 
+/** Say which weights only stand in for the models that they serve, and what they are in truth. */
+function notices(models) {
+  const told = new Map(models.filter((each) => each.stand_in).map((each) => [each.weights, each.stand_in]));
+  if (!told.size) return null;
+  return h("div.note", { role: "note" }, [...told].map(([weights, what]) => h("p", {}, t("models.stands_in", { weights, what }))), h("p", {}, t("models.deploy_others")));
+}
+
 function weightsTable(weights, again) {
   const change = async (each, isLoaded) => {
     await patch(at("weights", each.weights), { is_loaded: isLoaded });
@@ -49,9 +56,9 @@ function build({ engines, models, cache, weights }, again) {
       figure(t("models.from_disk"), number(cache.disk)),
       figure(t("models.computed"), number(cache.computed)),
       figure(t("models.memory"), t("models.megabytes", { count: number(cache.memory_bytes / 1e6, 1) })))) : null,
-    card(t("models.names"), table(t("models.names"), [
+    card(t("models.names"), notices(models), table(t("models.names"), [
       { title: t("usage.model"), cell: (each) => h("span.main-name", {}, each.model) },
-      { title: t("models.weights"), cell: (each) => each.weights ? badge(each.weights, "accent") : h("span.sub", {}, t("services.no_weights")) },
+      { title: t("models.weights"), cell: (each) => each.weights ? [badge(each.weights, "accent"), each.stand_in ? [" ", badge(t("models.stand_in"), "warn")] : null] : h("span.sub", {}, t("services.no_weights")) },
       { title: t("models.requests"), number: true, cell: (each) => number(each.requests) },
       { title: t("usage.average"), number: true, cell: (each) => milliseconds(each.average_s) },
       { title: t("models.cached_tokens"), number: true, cell: (each) => number(each.cached_tokens) },
