@@ -300,6 +300,25 @@ async def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
                 await desk.see(content)
 
 
+async def test_a_video_is_turned_as_the_camera_says(tmp_path: Path) -> None:
+    """The matrix of a track (ISO 14496-12, 8.3.2) turns what is seen, and its size."""
+    whole = drawn_video("mp4", "mpeg4", pictures=[shades()] * 3, frames=3)
+    place = whole.index(b"tkhd") + 4 + 40
+    upright = np.abs(shades().astype(int))
+    async with decoding(tmp_path) as desk:
+        for turned_by, (a, b, c, d) in ((0, (1, 0, 0, 1)), (1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1))):
+            one = 1 << 16
+            matrix = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+            content = whole[:place] + matrix + whole[place + 36 :]
+            found = await desk.look(content)
+            clip = await desk.see(content)
+            expected = np.rot90(upright, k=-turned_by)  # clockwise
+            assert isinstance(clip, Clip)
+            assert (found.height, found.width) == expected.shape[:2]
+            assert clip.frames.shape[1:] == expected.shape
+            assert np.abs(clip.frames[0].astype(int) - expected).mean() < 8, turned_by
+
+
 async def test_a_title_in_another_encoding_is_no_damage(tmp_path: Path) -> None:
     """Words beside the pictures may be written in any way."""
     out = io.BytesIO()
