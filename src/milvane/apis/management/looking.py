@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -20,13 +20,14 @@ from milvane.apis.management.ports import (
     WeightsState,
 )
 from milvane.apis.management.wire import Body
+from milvane.apis.metrics import CountingEngine
 from milvane.control_plane.loading import switch_weights
 from milvane.domain.catalogue import ALL_MINILM_L6_V2, MODELS, PICTURE_WEIGHTS
 from milvane.domain.collections import CollectionPage, CollectionQuery
 from milvane.domain.embedded import EMBEDDED_PICTURES
 from milvane.domain.errors import NotFound
 from milvane.domain.models import Lane
-from milvane.inference.engine import Engine
+from milvane.inference.engine import EngineFacts
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.callers import calling
 from milvane.serving.measuring import ModelCounts
@@ -39,6 +40,15 @@ STAND_INS: Mapping[str, str] = {
     PICTURE_WEIGHTS: EMBEDDED_PICTURES.note,
 }
 """What weights are in truth that a fresh installation puts behind the names of larger models."""
+
+
+@runtime_checkable
+class DescribedEngine(CountingEngine, Protocol):
+    """An engine of which there is something to tell."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What runs."""
 
 
 class ServerAnswer(BaseModel):
@@ -241,7 +251,7 @@ def find_inspector(insight: Insight, instance: str) -> Inspector:
 
 def _show_engines(insight: Insight, up_s: float) -> Iterator[EngineAnswer]:
     for engine in insight.measured.engines.values():
-        if not isinstance(engine, Engine):
+        if not isinstance(engine, DescribedEngine):
             continue
         facts, counts = engine.facts, engine.counts
         yield EngineAnswer(
