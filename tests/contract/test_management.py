@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,11 +18,17 @@ from colours import ColourEngine, DataReader, an_image, colour_service, data_uri
 from milvane.apis.app import create_app
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import COOKIE, CSRF_HEADER, PREFIX
-from milvane.apis.management.ports import EffectiveSetting, Insight
+from milvane.apis.management.ports import (
+    EffectiveSetting,
+    Insight,
+    WeightsStanding,
+    WeightsState,
+)
 from milvane.apis.management.throttling import FREE_FAILURES, MAX_WAITING
 from milvane.apis.metrics import Measured
 from milvane.apis.settings import ApisSettings
 from milvane.control_plane import operators
+from milvane.control_plane.additions import PortPlan
 from milvane.control_plane.plane import ControlPlane
 from milvane.control_plane.settings import ControlSettings
 from milvane.domain.callers import Caller
@@ -72,6 +78,26 @@ class Bench:
         self.client.headers[CSRF_HEADER] = reply.json()["csrf_token"]
 
 
+class ClosedDoors:
+    """Serves no added instance, as every port is taken."""
+
+    troubles: Mapping[str, str] = {"far": "the port is taken"}
+    port_plan = PortPlan(19530, {19531})
+    in_settings = ("default",)
+
+    async def settled(self, name: str) -> None:
+        """Know it at once."""
+
+
+class Shelf:
+    """Has one set of weights in memory, and one that could not be read."""
+
+    standings: Mapping[str, WeightsStanding] = {
+        "all-minilm-l6-v2": WeightsStanding(WeightsState.LOADED),
+        "beside": WeightsStanding(WeightsState.FAILED, "a file is damaged"),
+    }
+
+
 @asynccontextmanager
 async def opened(folder: Path, service: EmbeddingService | None = None) -> AsyncIterator[Bench]:
     """Put everything together."""
@@ -92,6 +118,8 @@ async def opened(folder: Path, service: EmbeddingService | None = None) -> Async
                 served_instances=lambda: {"default": 19530},
                 served_by=SERVED_BY,
                 session_s=3600.0,
+                doors=ClosedDoors(),
+                weights=Shelf(),
                 insight=insight(service, database),
             )
             app = create_app(service, ApisSettings(), Readiness, management=management)
@@ -249,6 +277,84 @@ async def test_instances_are_unbound_and_bound_in_a_batch(signed_in: Bench) -> N
     assert reply.json() == {"bound": ["default", "other"]}
     assert (await signed_in.call("DELETE", "/instances/other")).status_code == 204
     assert len((await signed_in.call("GET", "/instances")).json()["instances"]) == 1
+
+
+async def test_instance_is_added_with_what_it_may_use(signed_in: Bench) -> None:
+    """At the next free port; its token is in no answer, and a trouble is said."""
+    body = {
+        "name": "far",
+        "uri": "https://milvus.example.org:19530",
+        "token": "root:s3cret",
+        "services": ["text-embedding-v4"],
+    }
+    made = await signed_in.call("POST", "/instances", json=body)
+    assert made.status_code == 201, made.text
+    found = made.json()
+    del found["created_at"]
+    assert found == {
+        "name": "far",
+        "region": "local",
+        "address": "https://milvus.example.org:19530",
+        "models": ["text-embedding-v4"],
+        "is_served": False,
+        "grpc_port": None,
+        "is_added": True,
+        "has_token": True,
+        "trouble": "the port is taken",
+    }
+    assert [each.grpc_port for each in signed_in.plane.snapshot.added] == [19532]
+    for path in ("/instances", "/audit", "/services"):
+        assert "s3cret" not in (await signed_in.call("GET", path)).text
+    bare = {"name": "bare", "uri": "http://host:1", "services": []}
+    assert (await signed_in.call("POST", "/instances", json=bare)).json()["models"] == []
+    plain = {"name": "plain", "uri": "http://host:1"}
+    assert (await signed_in.call("POST", "/instances", json=plain)).json()["models"] == MODELS
+    assert (await signed_in.call("POST", "/instances", json=body)).status_code == 409
+    assert (await signed_in.call("DELETE", "/instances/far")).status_code == 204
+    assert (await signed_in.call("DELETE", "/instances/default")).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "part"),
+    [
+        ({"name": "Not Good"}, 400, "name"),
+        ({"uri": "milvus:19530"}, 400, "uri"),
+        ({"uri": "http://root:s3cret@host:19530"}, 400, "token"),
+        ({"grpc_port": 70_000}, 400, "grpc_port"),
+        ({"grpc_port": 19_531}, 409, "19531"),
+        ({"services": ["nothing"]}, 404, "nothing"),
+        ({"unknown": 1}, 400, "unknown"),
+    ],
+)
+async def test_bad_instance_is_not_added(
+    signed_in: Bench, change: dict[str, Any], status: int, part: str
+) -> None:
+    """What is wrong is said without the secrets that may be in it."""
+    body = {"name": "far", "uri": "http://host:19530", "token": "root:s3cret"} | change
+    reply = await signed_in.call("POST", "/instances", json=body)
+    assert reply.status_code == status, reply.text
+    assert part in reply.json()["error"]["message"] + str(reply.json()["error"].get("parameter"))
+    assert "s3cret" not in reply.text
+    assert signed_in.plane.snapshot.added == []
+
+
+async def test_weights_are_shown_and_switched(signed_in: Bench) -> None:
+    """Also those that serve no model and go with others; the log says who did it."""
+    listed = (await signed_in.call("GET", "/models")).json()["weights"]
+    assert [(each["weights"], each["state"], each["trouble"]) for each in listed] == [
+        ("all-minilm-l6-v2", "loaded", ""),
+        ("beside", "failed", "a file is damaged"),
+    ]
+    assert "text-embedding-v4" in listed[0]["models"]
+    for name in ("all-minilm-l6-v2", "beside"):
+        for is_loaded in (False, True):
+            body = {"is_loaded": is_loaded}
+            reply = await signed_in.call("PATCH", f"/weights/{name}", json=body)
+            assert (reply.status_code, reply.json()["is_wanted"]) == (202, is_loaded)
+    entry = (await signed_in.call("GET", "/audit?limit=1")).json()["entries"][0]
+    assert (entry["actor"], entry["action"], entry["subject"]) == ("ann", "weights.load", "beside")
+    unknown = await signed_in.call("PATCH", "/weights/nothing", json={"is_loaded": False})
+    assert unknown.status_code == 404
 
 
 async def make_key(bench: Bench, **body: Any) -> dict[str, Any]:
