@@ -80,6 +80,20 @@ async def test_large_work_waits_for_room_and_is_not_overtaken() -> None:
     await work.end("next")
 
 
+async def test_what_waits_for_room_is_let_in_when_it_goes() -> None:
+    """Those behind it fit already, and need not wait until something ends."""
+    work = Work(Turns(max_at_once=8, max_bytes=100))
+    await work.ask("small", BULK, "a", 60)
+    await work.ask("large", BULK, "a", 50)
+    await work.ask("behind", BULK, "a", 10)
+    assert work.begun == ["small"]
+    work.tasks["large"].cancel()
+    await settle()
+    assert work.begun == ["small", "behind"]
+    for name in ("small", "behind"):
+        await work.end(name)
+
+
 async def test_whoever_leaves_gives_the_place_back() -> None:
     """Cancelled while waiting, in the moment of being let in, or at work: the next one begins."""
     work = Work(Turns(max_at_once=1, max_bytes=100))
