@@ -14,7 +14,7 @@ class CacheSettings(Section):
         default=True, description="Keep vectors; a text that was embedded before costs nothing."
     )
     max_memory_bytes: int = Field(
-        default=64 * 1024 * 1024,
+        default=32 * 1024 * 1024,
         ge=0,
         description="Vectors kept in memory, the last used ones, in bytes.",
     )
