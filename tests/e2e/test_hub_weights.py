@@ -166,6 +166,21 @@ def test_weights_on_one_hub_alone_are_fetched_there(
     assert "--from modelscope" in elsewhere.stderr
 
 
+def test_repository_for_images_is_offered_to_a_model_that_takes_them(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """A CLIP by its repository's name is told to serve no model of texts."""
+    write_picture_repository(tmp_path / "repository")
+    config = {"model_type": "clip", "projection_dim": 512}
+    (tmp_path / "repository" / "config.json").write_text(json.dumps(config))
+    with served_hub(HubState(tmp_path / "repository")) as address:
+        pulled = milvane("models", "pull", NAME, **environment, HF_ENDPOINT=address)
+    assert pulled.returncode == 0, pulled.stderr
+    told = " ".join(pulled.stderr.split())
+    assert told.count(f'"multimodal-embedding-v1" = "{NAME}"') == 2
+    assert "512 dimensions" in told
+
+
 def test_chat_model_is_no_embedding_model(tmp_path: Path, environment: dict[str, str]) -> None:
     """The network that an embedding model was made of has its layout, and gives no vectors."""
     write_picture_repository(tmp_path / "repository")

@@ -18,7 +18,7 @@ from rich.progress import (
 from milvane.domain.catalogue import HUB_WEIGHTS, PULLED_FOR, Weights, WeightsName
 from milvane.inference.choosing import memory_bytes
 from milvane.inference.contents.describing import CONTENT_FAMILIES
-from milvane.inference.hub_downloads import pull_from_hub
+from milvane.inference.hub_downloads import Plan, pull_from_hub
 from milvane.inference.installed import find_set, folder_name
 from milvane.inference.opening_hubs import open_source, usual_hub
 from milvane.settings import Settings, hub_environment, weights_dir
@@ -55,16 +55,18 @@ def pull_hub_weights(name: str, hub: str | None, settings: Settings) -> None:
             source,
             folder,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
-            announce=lambda size, left: console.print(_statement(name, size, left, folder)),
+            announce=lambda plan: console.print(_statement(name, plan, folder)),
         )
         progress.update(task, description=f"{name}: here and checked", total=1, completed=1)
     weights = find_set(name, weights_dir(settings))
     typer.echo(f"{name}: {folder}", err=True)
-    typer.echo(f"{_abilities(weights)} {_deployment(name)}", err=True)
+    takes_images = weights.family in CONTENT_FAMILIES
+    deployment = _deployment(name, takes_images=takes_images)
+    typer.echo(f"{_abilities(weights, takes_images=takes_images)} {deployment}", err=True)
 
 
-def _abilities(weights: Weights) -> str:
-    if weights.family in CONTENT_FAMILIES:
+def _abilities(weights: Weights, *, takes_images: bool) -> str:
+    if takes_images:
         return (
             f"It gives {weights.width} dimensions, to texts and images alike, and runs with "
             "PyTorch: pip install 'milvane[torch]'."
@@ -72,16 +74,17 @@ def _abilities(weights: Weights) -> str:
     return f"It gives {weights.width} dimensions and reads {weights.window_tokens} tokens at once."
 
 
-def _deployment(name: str) -> str:
-    """Say what makes a set serve a model."""
+def _deployment(name: str, *, takes_images: bool) -> str:
+    """Say what makes a set serve a model: that of its own family, or else a usual one."""
     own = next((model for model, names in PULLED_FOR.items() if name in names), None)
-    model = own or "text-embedding-v4"
+    model = own or ("multimodal-embedding-v1" if takes_images else "text-embedding-v4")
     return f'To serve a model with it, write under [deployments]: "{model}" = "{name}"'
 
 
-def _statement(name: str, size_bytes: int, left_bytes: int, folder: Path) -> str:
+def _statement(name: str, plan: Plan, folder: Path) -> str:
     return (
-        f"{name} takes {size_bytes / 1e9:.2f} GB of disk in {folder.parent}, of which "
-        f"{left_bytes / 1e9:.2f} GB are still to be fetched; serving it takes up to about "
-        f"{memory_bytes(size_bytes) / 1e9:.1f} GB of memory. {_deployment(name)}"
+        f"{name} takes {plan.size_bytes / 1e9:.2f} GB of disk in {folder.parent}, of which "
+        f"{plan.left_bytes / 1e9:.2f} GB are still to be fetched; serving it takes up to about "
+        f"{memory_bytes(plan.size_bytes) / 1e9:.1f} GB of memory. "
+        f"{_deployment(name, takes_images=plan.takes_images)}"
     )

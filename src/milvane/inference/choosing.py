@@ -70,6 +70,11 @@ def choose_files(files: Sequence[HubFile], repository: str) -> tuple[HubFile, ..
     return tuple(sorted((*chosen, *tensors), key=lambda file: (file.size_bytes, file.path)))
 
 
+def takes_images(files: Sequence[HubFile]) -> bool:
+    """Say whether chosen files are of a network that takes images."""
+    return any(file.path in _PICTURES or _M2.match(file.path) for file in files)
+
+
 def _choose_m2(files: Sequence[HubFile], repository: str) -> tuple[HubFile, ...]:
     """Choose M2-Encoder's two files, which lie as its trainers wrote them."""
     tensors = [file for file in files if _M2.match(file.path)][:1]

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from milvane.domain.catalogue import Packaged, WeightsFile, WeightsName
 from milvane.domain.errors import Conflict, UpstreamRejected, UpstreamUnavailable
-from milvane.inference.choosing import choose_files
+from milvane.inference.choosing import choose_files, takes_images
 from milvane.inference.downloads import Progress, disk_failure
 from milvane.inference.hubs import Hub, HubFile, Listing, check_status, unreachable
 from milvane.inference.manifest import MANIFEST_NAME, Manifest, ManifestFile
@@ -34,8 +34,20 @@ ATTEMPTS = 5
 SPARE_BYTES = 200_000_000
 """What must stay free on the disk after a pull."""
 
-Announce = Callable[[int, int], None]
-"""Called once before anything is fetched: bytes of the set, and bytes still to be fetched."""
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pull will fetch."""
+
+    size_bytes: int
+    """Of the whole set."""
+    left_bytes: int
+    """Of it, still to be fetched."""
+    takes_images: bool
+
+
+Announce = Callable[[Plan], None]
+"""Called once before anything is fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,8 @@ def _pull(
     size_bytes = sum(file.size_bytes for file in files)
     present_bytes = sum(_present_bytes(partial, file) for file in files)
     if announce:
-        announce(size_bytes, size_bytes - present_bytes)
+        plan = Plan(size_bytes, size_bytes - present_bytes, takes_images=takes_images(files))
+        announce(plan)
     _require_space(partial, size_bytes - present_bytes)
     fetcher = _Fetcher(source, listing, partial, progress, size_bytes)
     entries = tuple(fetcher.fetch(file) for file in files)
