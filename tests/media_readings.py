@@ -14,12 +14,12 @@ from media_shops import MINE, Shop
 from milvane.domain.contents import MediaPart
 from milvane.domain.errors import MediaRejected
 from milvane.domain.pictures import Fit, Sampling, Sizing, Viewing
+from milvane.media.arriving import Arrival
 from milvane.media.fetching.fetcher import Fetcher
 from milvane.media.objects import Place
 from milvane.media.opening import open_reader
 from milvane.media.reader import GuardedReader, OwnStores
 from milvane.media.reading_settings import MediaReaderSettings
-from milvane.media.store import Arrival
 
 SQUARE = Sizing(Fit.STRETCH, side=32)
 VIEWING = Viewing(SQUARE, Sampling(SQUARE, fps=2.0, min_frames=4, max_frames=8))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +19,9 @@ from loopback import served_app
 from milvane.apis.dialects import answer_unexpected
 from milvane.apis.middleware import LastResort, RequestIds
 from milvane.apis.oss.door import OssDoor
-from milvane.media.desk import MediaDesk
+from milvane.media.desk import MediaDesk, open_desk
 from milvane.media.keys import AccessKey, Keyring, create_key
 from milvane.media.settings import MediaSettings
-from milvane.media.store import MediaStore
 from milvane.storage.database import Database
 from milvane.storage.files import utc_now
 from milvane.storage.settings import StorageSettings
@@ -82,17 +84,16 @@ async def open_shop(
     """Open a store with a key for each of two tenants, without a port."""
     clock = WrongClock()
     async with Database(storage or StorageSettings(), folder) as database:
-        store = MediaStore(database, folder / "media", settings or MediaSettings(), clock=clock)
-        await store.prepare()
-        keyring = Keyring.open(folder / "media")
-        shop = Shop(MediaDesk(store, keyring), keyring, folder / "media", clock)
-        for tenant in (MINE, THEIRS):
-            shop.keys[tenant] = await database.write(
-                lambda connection, tenant=tenant: create_key(
-                    connection, label="test", tenant=tenant, now=clock()
+        media = settings or MediaSettings()
+        async with open_desk(database, media, folder, clock=clock) as desk:
+            shop = Shop(desk, Keyring.open(folder / "media"), folder / "media", clock)
+            for tenant in (MINE, THEIRS):
+                shop.keys[tenant] = await database.write(
+                    lambda connection, tenant=tenant: create_key(
+                        connection, label="test", tenant=tenant, now=clock()
+                    )
                 )
-            )
-        yield shop
+            yield shop
 
 
 @asynccontextmanager
@@ -104,3 +105,13 @@ async def served_shop(folder: Path, settings: MediaSettings | None = None) -> As
         with served_app(RequestIds(door)) as url:
             shop.url = url
             yield shop
+
+
+def make_auth(data_dir: Path) -> oss2.Auth:
+    """Make an access key with the command line, as a person does; gives what signs with it."""
+    command = [sys.executable, "-m", "milvane.cli", "media", "keys", "create", "test", "--json"]
+    run = subprocess.run(
+        [*command, "--data-dir", data_dir], capture_output=True, text=True, check=True
+    )
+    key = json.loads(run.stdout)
+    return oss2.Auth(key["access_key_id"], key["access_key_secret"])

@@ -376,16 +376,15 @@ def test_door_takes_only_what_is_signed_for_it(shop: Shop) -> None:
         assert answer.headers["content-type"] == "application/xml"
 
 
-async def test_signed_address_opens_without_the_network(shop: Shop) -> None:
-    """What fetches media may open an address of the store itself, and only such a one."""
+async def test_signed_address_is_found_without_the_network(shop: Shop) -> None:
+    """What fetches media may look up an address of the store itself, and only such a one."""
     shop.bucket().put_object("a/b", b"abc")
     url = shop.bucket().sign_url("GET", "a/b", 60)
-    opened = await shop.desk.open_address(url)
-    assert opened is not None
-    with opened[1] as file:
-        assert file.read() == b"abc"
+    found = await shop.desk.find_address(url)
+    assert found is not None
+    assert found.content.sha256 == hashlib.sha256(b"abc").hexdigest()
     elsewhere = oss2.Bucket(
         oss2.Auth("other", "x"), "https://oss-cn-hangzhou.aliyuncs.com", "002test"
     )
-    assert await shop.desk.open_address(elsewhere.sign_url("GET", "a/b", 60)) is None
-    assert await shop.desk.open_address("https://example.com/a.jpg") is None
+    assert await shop.desk.find_address(elsewhere.sign_url("GET", "a/b", 60)) is None
+    assert await shop.desk.find_address("https://example.com/a.jpg") is None

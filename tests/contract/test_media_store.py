@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,12 @@ from pydantic import SecretStr
 
 from media_shops import MINE, THEIRS, Shop, open_shop
 from milvane.domain.errors import Conflict, FileTooLarge, NotFound, QuotaExceeded
+from milvane.media.arriving import Arrival
 from milvane.media.errors import NoSuchObject
 from milvane.media.keys import Keyring, create_key, find_key, key_of_tenant, revoke_key
 from milvane.media.objects import MediaObject, Place
 from milvane.media.records import Listing
 from milvane.media.settings import MediaSettings
-from milvane.media.store import Arrival
 from milvane.storage.settings import StorageSettings
 
 SETTINGS = MediaSettings(
@@ -44,9 +45,9 @@ async def keep(shop: Shop, key: str, content: bytes, tenant: str = MINE) -> Medi
 
 async def read(shop: Shop, key: str, tenant: str = MINE) -> bytes:
     """Read an object."""
-    _, file = await shop.desk.store.open(Place(tenant, "bucket", key))
-    with file:
-        return file.read()
+    _, reading = await shop.desk.store.open(Place(tenant, "bucket", key))
+    async with aclosing(reading):
+        return b"".join([piece async for piece in reading.pieces()])
 
 
 async def test_equal_contents_are_kept_once_and_for_as_long_as_needed(shop: Shop) -> None:
@@ -89,7 +90,7 @@ async def test_start_removes_what_no_object_has(shop: Shop) -> None:
     store = shop.desk.store
     async with store.receive(Arrival(Place(MINE, "bucket", "b"), "a/b")) as incoming:
         await incoming.write(b"abcd")
-        await incoming._run(incoming._flush)
+        await shop.desk.store.database.run(incoming._flush)
         await store.prepare()
         assert len(shop.leftovers()) == 1
         assert len(shop.contents()) == 1

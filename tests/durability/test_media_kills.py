@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from media_shops import oss2
+from media_shops import make_auth, oss2
 from milvane.testing.servers import MilvaneProcess
 
 OLD, NEW = b"old" * 1_000_000, b"new" * 2_000_000
-
-
-def make_auth(data_dir: Path) -> oss2.Auth:
-    """Make an access key with the command line, as a person does."""
-    command = [sys.executable, "-m", "milvane.cli", "media", "keys", "create", "test", "--json"]
-    run = subprocess.run(
-        [*command, "--data-dir", data_dir], capture_output=True, text=True, check=True
-    )
-    key = json.loads(run.stdout)
-    return oss2.Auth(key["access_key_id"], key["access_key_secret"])
 
 
 @pytest.mark.slow

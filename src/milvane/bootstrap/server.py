@@ -132,7 +132,9 @@ async def _build(begun: Begun, database: Database) -> _Server:
     cache = await parts.enter_async_context(open_cache(settings.cache, settings.server.data_dir))
     desk = None
     if settings.media.is_on:
-        desk = await open_desk(database, settings.media, settings.server.data_dir)
+        desk = await parts.enter_async_context(
+            open_desk(database, settings.media, settings.server.data_dir)
+        )
     files = await open_files(database, settings)
     reader = await parts.enter_async_context(
         open_reader(settings.media_reader, settings.server.data_dir, OwnStores(desk, files))

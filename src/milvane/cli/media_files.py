@@ -13,10 +13,10 @@ import anyio
 
 from milvane.cli.records import Records
 from milvane.domain.errors import InvalidInput
+from milvane.media.arriving import Arrival
 from milvane.media.desk import MediaDesk, folder_of, open_desk
 from milvane.media.keys import AccessKey, Keyring, key_of_tenant
 from milvane.media.objects import Place
-from milvane.media.store import Arrival
 from milvane.settings import Settings
 from milvane.storage.database import Database
 
@@ -66,10 +66,12 @@ def put_files(records: Records, order: MediaOrder) -> list[dict[str, Any]]:
         raise InvalidInput("two of the files have the same name: put them with different --prefix")
 
     async def work(database: Database) -> list[dict[str, Any]]:
-        desk = await open_desk(database, settings.media, settings.server.data_dir)
-        now = desk.store.clock()
-        key = await database.write(lambda connection: key_of_tenant(connection, order.tenant, now))
-        return [await _put(desk, key, order, base_url, file) for file in order.files]
+        async with open_desk(database, settings.media, settings.server.data_dir) as desk:
+            now = desk.store.clock()
+            key = await database.write(
+                lambda connection: key_of_tenant(connection, order.tenant, now)
+            )
+            return [await _put(desk, key, order, base_url, file) for file in order.files]
 
     return anyio.run(partial(records.run, work))
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
+from milvane.media.bucket_contents import BucketContents
+from milvane.media.bucket_requests import Bucket
+from milvane.media.content_records import has_any
+from milvane.media.contents import Contents
 from milvane.media.errors import BadArgument, BadObjectName, SignatureMismatch, UnknownAccessKey
+from milvane.media.folder import FolderContents
 from milvane.media.keys import AccessKey, Keyring, find_key
 from milvane.media.objects import MediaObject, Place
 from milvane.media.settings import MediaSettings
@@ -23,6 +29,9 @@ from milvane.media.signing import (
 )
 from milvane.media.store import MediaStore
 from milvane.storage.database import Database
+from milvane.storage.files import utc_now
+
+LOG = logging.getLogger(__name__)
 
 
 class MediaDesk:
@@ -80,15 +89,15 @@ class MediaDesk:
             "Check your key and signing method."
         )
 
-    async def open_address(self, url: str) -> tuple[MediaObject, BinaryIO] | None:
+    async def find_address(self, url: str) -> MediaObject | None:
         """
-        Open what a signed address of this store names, without asking over the network.
+        Look up what a signed address of this store names, without asking over the network.
 
         The host is not looked at: it is a name of this server, whichever one.
 
         Returns:
-            The object, and a file that the caller closes; none if the address has no signature
-            of OSS, or not one of a key of this store.
+            The object; none if the address has no signature of OSS, or not one of a key of this
+            store.
 
         Raises:
             ServiceError: If it is one of ours, and is expired, changed, or names nothing.
@@ -101,7 +110,7 @@ class MediaDesk:
             place = await self.admit(request, host=parts.netloc, raw_path=parts.path.encode())
         except UnknownAccessKey:
             return None  # of an object store elsewhere
-        return await self.store.open(place)
+        return await self.store.find(place)
 
     def sign(self, base_url: str, place: Place, key: AccessKey, *, expires_at: datetime) -> str:
         """Make an address with which anybody may read an object until a time."""
@@ -115,12 +124,29 @@ class MediaDesk:
         )
 
 
-async def open_desk(database: Database, settings: MediaSettings, data_dir: Path) -> MediaDesk:
-    """Open the store in its folder, and the secret beside it."""
+@asynccontextmanager
+async def open_desk(
+    database: Database,
+    settings: MediaSettings,
+    data_dir: Path,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+) -> AsyncIterator[MediaDesk]:
+    """Open the store where its contents are kept, and the secret in its folder."""
     folder = folder_of(settings, data_dir)
-    store = MediaStore(database, folder, settings)
-    await store.prepare()
-    return MediaDesk(store, await database.run(lambda: Keyring.open(folder)))
+    async with AsyncExitStack() as stack:
+        contents: Contents = FolderContents(database, folder / "contents")
+        if settings.bucket is not None:
+            bucket = await stack.enter_async_context(Bucket(settings.bucket))
+            contents = BucketContents(database, bucket, contents, clock)
+        elif await database.read(has_any):
+            LOG.error(
+                "objects of the media store are in a bucket, and media.bucket does not say in "
+                "which: they cannot be read"
+            )
+        store = MediaStore(database, folder, settings, contents, clock=clock)
+        await store.prepare()
+        yield MediaDesk(store, await database.run(lambda: Keyring.open(folder)))
 
 
 def folder_of(settings: MediaSettings, data_dir: Path) -> Path:

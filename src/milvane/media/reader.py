@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,11 @@ from milvane.media.errors import AddressExpired
 from milvane.media.fetching.fetcher import Fetcher
 from milvane.media.keeping.cache import Draft, Held, MediaCache
 from milvane.media.kinds import HEAD_BYTES, KINDS, Kind, recognise
-from milvane.media.objects import Place
+from milvane.media.objects import MediaObject, Place
 from milvane.media.policy import UNREACHABLE
 from milvane.media.reading_settings import MediaReaderSettings
 from milvane.media.sources import address_key, read_data, too_large
+from milvane.media.store import MediaStore
 from milvane.storage.files import FileStore, utc_now
 
 _PATIENCE = 3
@@ -48,9 +49,8 @@ _PIECE_BYTES = 1024 * 1024
 _NO_OBJECT = "there is no such object in a store that is read here, or it is another tenant's"
 _NAMES = {Modality.IMAGE: "an image", Modality.VIDEO: "a video"}
 
-
-Opened: TypeAlias = tuple[bytes | None, BinaryIO]
-"""A file, and its digest where that is known."""
+Own: TypeAlias = tuple[MediaStore, MediaObject]
+"""An object of the store of media."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,9 @@ class GuardedReader:
     # --- addresses -------------------------------------------------------------------------------
 
     async def _find_address(self, url: str, wanted: Wanted) -> Held:
-        own = await self._open_own(url)
+        own = await self._find_own(url)
         if own is not None:
-            return await self._keep_file(own[1], own[0], wanted)
+            return await self._keep_own(own, wanted)
         self._fetcher.check(url)
         return await self._find_remote(
             _Remote(self._fetcher, url, address_key(url, wanted.tenant)), wanted
@@ -218,19 +218,20 @@ class GuardedReader:
         await self._cache.learn(key, held.facts.digest, fetched.validators)
         return held
 
-    async def _open_own(self, url: str) -> Opened | None:
-        """Open what an address of our own store names; none if it is not one."""
-        if self._stores.desk is None:
+    async def _find_own(self, url: str) -> Own | None:
+        """Look up what an address of our own store names; none if it is not one."""
+        desk = self._stores.desk
+        if desk is None:
             return None
         try:
-            found = await self._stores.desk.open_address(url)
+            found = await desk.find_address(url)
         except AddressExpired as error:
             raise MediaRejected("its address has expired: sign it anew") from error
         except (NotFound, PermissionDenied) as error:
             raise MediaRejected(f"its address is refused by the media store: {error}") from error
         except (InvalidInput, ValueError):  # not in our form, so it is not one of ours
             return None
-        return None if found is None else (bytes.fromhex(found[0].content.sha256), found[1])
+        return None if found is None else (desk.store, found)
 
     # --- objects here ----------------------------------------------------------------------------
 
@@ -238,11 +239,12 @@ class GuardedReader:
         scheme, _, name = uri.partition("://")
         is_oss = scheme.lower() == "oss"
         for each in dict.fromkeys((name, unquote(name))):  # some clients escape it, others do not
-            opened = await self._open_upload(each, wanted.tenant) if is_oss else None
-            if opened is None and is_oss:
-                opened = await self._open_stored(each, wanted.tenant)
-            if opened is not None:
-                return await self._keep_file(opened[1], opened[0], wanted)
+            upload = await self._open_upload(each, wanted.tenant) if is_oss else None
+            if upload is not None:
+                return await self._keep_file(upload, wanted)
+            stored = await self._find_stored(each, wanted.tenant) if is_oss else None
+            if stored is not None:
+                return await self._keep_own(stored, wanted)
         return await self._find_in_bucket(name, wanted)
 
     async def _find_in_bucket(self, name: str, wanted: Wanted) -> Held:
@@ -261,34 +263,49 @@ class GuardedReader:
             is_silent = error.message == UNREACHABLE or "answers with status" in error.message
             raise MediaRejected(_NO_OBJECT) if is_silent else error from error
 
-    async def _open_upload(self, name: str, tenant: str) -> Opened | None:
+    async def _open_upload(self, name: str, tenant: str) -> BinaryIO | None:
         if self._stores.files is None:
             return None
         try:
             file = await self._stores.files.find_key(name, tenant=tenant)
             path = self._stores.files.path_of(file)
-            return None, await self._cache.run_file(partial(_open, path))
+            return await self._cache.run_file(partial(_open, path))
         except NotFound:
             return None
 
-    async def _open_stored(self, name: str, tenant: str) -> Opened | None:
+    async def _find_stored(self, name: str, tenant: str) -> Own | None:
         bucket, _, key = name.partition("/")
         if self._stores.desk is None:
             return None
         try:
-            found, file = await self._stores.desk.store.open(Place(tenant, bucket, key))
+            store = self._stores.desk.store
+            return store, await store.find(Place(tenant, bucket, key))
         except (NotFound, InvalidInput):
             return None
-        return bytes.fromhex(found.content.sha256), file
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    async def _keep_file(self, file: BinaryIO, digest: bytes | None, wanted: Wanted) -> Held:
+    async def _keep_own(self, own: Own, wanted: Wanted) -> Held:
+        """Keep the content of an object of our own store."""
+        store, found = own
+        held = await self._cache.find(bytes.fromhex(found.content.sha256))
+        if held is not None:
+            return held
+        try:
+            _, reading = await store.open(found.place)
+        except NotFound as error:  # deleted since it was found
+            raise MediaRejected(_NO_OBJECT) from error
+
+        async def write(take: Callable[[bytes], Awaitable[None]]) -> None:
+            async for piece in reading.pieces():
+                await take(piece)
+
+        async with aclosing(reading):
+            return await self._keep_all(wanted, write)
+
+    async def _keep_file(self, file: BinaryIO, wanted: Wanted) -> Held:
         """Keep the content of a file, and close it."""
         with closing(file):
-            held = None if digest is None else await self._cache.find(digest)
-            if held is not None:
-                return held
 
             async def write(take: Callable[[bytes], Awaitable[None]]) -> None:
                 while piece := await self._cache.run_file(partial(file.read, _PIECE_BYTES)):

@@ -1,41 +1,31 @@
 """
-The folder of media: contents on disk under their digests, names in SQL.
+The media store: contents under their digests, names in SQL.
 
-A content is written under a name that nobody asks for and made durable; then one transaction gives
-it the name of its digest and records it. What a crash leaves is unrecorded, and is removed at the
-start, and in every hour in which something is stored. Nothing that a client sends is ever part of a
-path.
+A content is written as a draft and brought to where contents are kept; one transaction then records
+it under its name. What a crash leaves is unrecorded, and is removed at the start, and in every hour
+in which something is stored or deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import logging
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from io import BufferedWriter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
 
-from fastcrc import crc64
 from sqlalchemy import Connection
-from typing_extensions import Self
 
-from milvane.domain.errors import Conflict, FileTooLarge, UpstreamUnavailable
-from milvane.media.errors import BadDigest, NoSuchObject
+from milvane.domain.errors import Conflict, UpstreamUnavailable
+from milvane.media.arriving import Arrival, Desktop, Incoming, remove_drafts
+from milvane.media.contents import Carried, Contents, Reading
+from milvane.media.errors import NoSuchObject
 from milvane.media.objects import ContentFacts, MediaObject, Place, check_bucket, check_key
 from milvane.media.records import (
     Listing,
     check_room,
-    is_kept,
     list_objects,
-    read_digests,
     read_object,
     remove_object,
     take_media_turn,
@@ -44,26 +34,16 @@ from milvane.media.records import (
 from milvane.media.settings import MediaSettings
 from milvane.storage.database import Database
 from milvane.storage.files import utc_now
-from milvane.storage.syncing import sync
 
 logger = logging.getLogger(__name__)
 
-_BUFFER_BYTES = 1024 * 1024
 _SWEEP_S = 3600.0
 _LOOKS = 5
 """How often an object is looked up whose content is replaced meanwhile, again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What is said of an object before its content."""
-
-    place: Place
-    content_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    md5: str | None = None
-    """What the content must have, in lower-case hexadecimal digits; none to take any."""
-    forbids_overwriting: bool = False
+def _whole(found: MediaObject) -> tuple[int, int]:
+    return 0, found.content.size_bytes
 
 
 class MediaStore:
@@ -74,6 +54,7 @@ class MediaStore:
         database: Database,
         folder: Path,
         settings: MediaSettings,
+        contents: Contents,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -83,30 +64,39 @@ class MediaStore:
         Args:
             database: Open before anything is called.
 
-            folder: Where contents are kept.
+            folder: Where drafts are written.
 
             settings: Limits.
+
+            contents: Where contents are kept.
 
             clock: The time of day.
         """
         self.database = database
         self.settings = settings
         self.clock = clock
-        self._contents = folder / "contents"
-        self._drafts = folder / "incoming"
+        self._contents = contents
+        self._desktop = Desktop(folder / "incoming", settings.max_object_bytes, database.run)
         self._swept_at = clock()
 
     async def prepare(self) -> None:
         """Make the folders, and remove what crashes have left in them."""
-        for folder in (self._contents, self._drafts):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._desktop.folder.mkdir(parents=True, exist_ok=True)
+        await self._contents.prepare()
         await self._sweep()
 
     async def _sweep(self) -> None:
         """Remove what nobody has recorded and nobody is writing, of other servers too."""
         self._swept_at = self.clock()
-        await self.database.run(self._remove_drafts)
-        await self.database.write(self._remove_unrecorded)
+        await self.database.run(partial(remove_drafts, self._desktop.folder))
+        await self._contents.sweep()
+
+    async def _sweep_in_time(self) -> None:
+        if (self.clock() - self._swept_at).total_seconds() > _SWEEP_S:
+            try:
+                await self._sweep()
+            except Exception:  # what was asked for is done; clearing up is tried again
+                logger.exception("what crashes have left cannot be removed")
 
     def receive(self, arrival: Arrival) -> Incoming:
         """
@@ -120,7 +110,7 @@ class MediaStore:
         """
         check_bucket(arrival.place.bucket)
         check_key(arrival.place.key)
-        return Incoming(self, arrival, self._drafts)
+        return Incoming(self, arrival, self._desktop)
 
     async def find(self, place: Place) -> MediaObject:
         """
@@ -134,28 +124,37 @@ class MediaStore:
             raise NoSuchObject("The specified key does not exist.")
         return found
 
-    async def open(self, place: Place) -> tuple[MediaObject, BinaryIO]:
+    async def open(
+        self, place: Place, choose: Callable[[MediaObject], tuple[int, int]] = _whole
+    ) -> tuple[MediaObject, Reading]:
         """
         Open an object's content, which stays as it is while it is read.
 
+        Args:
+            place: Where it is.
+
+            choose: Says of which byte on, counted from 0, and how many; all of them by default.
+
         Returns:
-            The object, and a file that the caller closes; reading it blocks.
+            The object, and its bytes, which the caller closes.
 
         Raises:
             NoSuchObject: If nothing is there.
+            UpstreamUnavailable: If where contents are kept does not answer.
         """
         for _ in range(_LOOKS):
             found = await self.find(place)
-            path = self._path_of(found.content.sha256)
-            with contextlib.suppress(FileNotFoundError):  # replaced or deleted since it was found
-                return found, await self.database.run(partial(_open, path))
+            reading = await self._contents.open(found.content, *choose(found))
+            if reading is not None:
+                return found, reading
         raise UpstreamUnavailable("the object cannot be read at the moment; try again")
 
     async def delete(self, place: Place) -> None:
         """Remove what is at a place, if there is anything."""
         sha256 = await self.database.write(lambda connection: remove_object(connection, place))
         if sha256 is not None:
-            await self.release(sha256)
+            await self._contents.release(sha256)
+        await self._sweep_in_time()
 
     async def list_objects(self, listing: Listing) -> list[MediaObject]:
         """List a tenant's objects of a bucket, by the order of their names."""
@@ -168,6 +167,7 @@ class MediaStore:
         Raises:
             QuotaExceeded: If the store is full.
             Conflict: If something is there and may not be replaced.
+            UpstreamUnavailable: If where contents are kept does not answer.
         """
         found = MediaObject(
             arrival.place,
@@ -176,169 +176,36 @@ class MediaStore:
             self.clock(),
             arrival.headers,
         )
+        check = partial(self._check, arrival, found)
+        carried = await self._contents.carry(draft, content, check)
         try:
-            replaced = await self.database.write(partial(self._add, draft, arrival, found))
+            replaced = await self.database.write(partial(self._add, carried, arrival, found))
         except BaseException:
-            # Content that was renamed and not recorded goes; if this fails, the next start does it.
+            # What was carried and not recorded goes; if this fails, a sweep does it.
             with contextlib.suppress(Exception):
-                await self.release(content.sha256)
+                await self._contents.abandon(carried)
             raise
-        if replaced is not None and replaced != content.sha256:
-            await self.release(replaced)
-        if (self.clock() - self._swept_at).total_seconds() > _SWEEP_S:
-            try:
-                await self._sweep()
-            except Exception:  # the object is stored; clearing up is tried again
-                logger.exception("what crashes have left cannot be removed")
+        await self._contents.clear(carried)
+        if replaced is not None and replaced.content.sha256 != content.sha256:
+            await self._contents.release(replaced.content.sha256)
+        await self._sweep_in_time()
         return found
 
-    async def release(self, sha256: str) -> None:
-        """Remove a content that no object has any more."""
-
-        def work(connection: Connection) -> None:
-            take_media_turn(connection)  # nobody can be just about to record it
-            if not is_kept(connection, sha256):
-                self._path_of(sha256).unlink(missing_ok=True)
-
-        await self.database.write(work)
-
-    def _add(
-        self, draft: Path, arrival: Arrival, found: MediaObject, connection: Connection
-    ) -> str | None:
-        take_media_turn(connection)
+    def _check(
+        self, arrival: Arrival, found: MediaObject, connection: Connection
+    ) -> MediaObject | None:
+        """Give what is replaced, if an object may be kept."""
         present = read_object(connection, arrival.place)
         if present is not None and arrival.forbids_overwriting:
             raise Conflict("The object you specified already exists and can not be overwritten.")
         check_room(self.settings, found, connection)
-        try:
-            draft.replace(self._path_of(found.content.sha256))
-            sync(self._contents)
-        except OSError as error:
-            raise disk_failure(error) from error
-        write_object(connection, found)
-        return None if present is None else present.content.sha256
+        return present
 
-    def _path_of(self, sha256: str) -> Path:
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
-            raise ValueError("not a digest")
-        return self._contents / sha256
-
-    def _remove_drafts(self) -> None:
-        for path in self._drafts.iterdir():
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-                # Whoever writes one holds it; the system lets go of it when that process ends.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-
-    def _remove_unrecorded(self, connection: Connection) -> None:
+    def _add(
+        self, carried: Carried, arrival: Arrival, found: MediaObject, connection: Connection
+    ) -> MediaObject | None:
         take_media_turn(connection)
-        recorded = read_digests(connection)
-        for path in self._contents.iterdir():
-            if path.name not in recorded:
-                path.unlink(missing_ok=True)
-
-
-class Incoming:
-    """An object that arrives: use as a context, write pieces, and complete."""
-
-    def __init__(self, store: MediaStore, arrival: Arrival, folder: Path) -> None:
-        self._store = store
-        self._arrival = arrival
-        self._path = folder / secrets.token_hex(16)
-        self._buffer = bytearray()
-        self._size_bytes = 0
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._crc64 = 0
-        self._file: BufferedWriter | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove what has been written, unless it became an object."""
-        await self._run(self._discard)
-
-    async def write(self, piece: bytes) -> None:
-        """
-        Take the next bytes.
-
-        Raises:
-            FileTooLarge: If there are more of them than allowed.
-            UpstreamUnavailable: If the disk is full.
-        """
-        self._size_bytes += len(piece)
-        max_bytes = self._store.settings.max_object_bytes
-        if self._size_bytes > max_bytes:
-            raise FileTooLarge(max_bytes=max_bytes)
-        self._buffer += piece
-        if len(self._buffer) >= _BUFFER_BYTES:
-            await self._run(self._flush)
-
-    async def complete(self) -> MediaObject:
-        """
-        End the content; the object exists from now on, instead of what was there.
-
-        Raises:
-            BadDigest: If the content is not the one that was announced.
-            QuotaExceeded: If the store is full.
-            Conflict: If something is there and may not be replaced.
-        """
-        content = await self._run(self._seal)
-        return await self._store.add(self._path, self._arrival, content)
-
-    async def _run(self, work: Callable[[], Any]) -> Any:
-        return await self._store.database.run(work)
-
-    def _flush(self) -> None:
-        try:
-            if self._file is None:
-                self._file = self._begin()
-            self._file.write(self._buffer)
-        except OSError as error:
-            raise disk_failure(error) from error
-        content = bytes(self._buffer)
-        self._sha256.update(content)
-        self._md5.update(content)
-        self._crc64 = crc64.xz(content, self._crc64)
-        self._buffer.clear()
-
-    def _begin(self) -> BufferedWriter:
-        # A server that starts at this very moment removes what nobody holds yet: then once more.
-        while True:
-            file = self._path.open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if self._path.exists():
-                return file
-            file.close()
-
-    def _seal(self) -> ContentFacts:
-        self._flush()
-        md5 = self._md5.hexdigest()
-        if self._arrival.md5 not in (None, md5):
-            raise BadDigest("the Content-MD5 you specified did not match what we received")
-        if self._file is not None:
-            self._file.flush()
-            sync(self._path)
-        return ContentFacts(self._size_bytes, self._sha256.hexdigest(), md5, self._crc64)
-
-    def _discard(self) -> None:
-        self._path.unlink(missing_ok=True)
-        if self._file is not None:
-            self._file.close()
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
-
-
-def disk_failure(error: OSError) -> UpstreamUnavailable:
-    """Say that the disk does not do what it should."""
-    logger.error("cannot write an object: %s", error)
-    return UpstreamUnavailable(f"the object cannot be stored: {error.strerror}")
+        present = self._check(arrival, found, connection)
+        self._contents.keep(carried, connection)
+        write_object(connection, found)
+        return present

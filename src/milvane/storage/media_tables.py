@@ -33,4 +33,16 @@ MEDIA_OBJECTS = Table(
     Column("modified_at", Instant, nullable=False),
     Index("ix_media_objects_sha256", "sha256"),
 )
-"""Which content is where; the content is a file named for its digest."""
+"""Which object has which content, by its digest."""
+
+MEDIA_CONTENTS = Table(
+    "media_contents",
+    METADATA,
+    Column("name", String(128), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("since", Instant, nullable=False),
+    Index("ix_media_contents_sha256", "sha256"),
+    Index("ix_media_contents_state", "state"),
+)
+"""Contents in a bucket: those that arrive, are kept, or are to be removed. Names are used once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from awscrt import auth, http
 
-from milvane.media.buckets import BucketSettings, sign_object
+from milvane.media.buckets import BucketSettings, sign_object, sign_request
 
 NOW = datetime(2013, 5, 24, tzinfo=timezone.utc)
 KEYS = {
@@ -66,3 +67,30 @@ def test_a_bucket_may_be_of_some_tenants() -> None:
     assert bucket().may_be_read_by("anybody")
     assert bucket(tenants=["a"]).may_be_read_by("a")
     assert not bucket(tenants=["a"]).may_be_read_by("b")
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+@pytest.mark.parametrize("in_host", [True, False])
+def test_a_request_is_signed_as_amazons_library_does(method: str, in_host: bool) -> None:
+    """Method, host, path and digest are under the signature, wherever the bucket is named."""
+    settings = bucket(endpoint="https://s3.example", region="here", in_host=in_host, bucket="mine")
+    sha256 = hashlib.sha256(b"abc").hexdigest()
+    ours = sign_request(settings, method, "a b/ä+c", NOW, sha256=sha256)
+    config = auth.AwsSigningConfig(
+        algorithm=auth.AwsSigningAlgorithm.V4,
+        signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
+        credentials_provider=auth.AwsCredentialsProvider.new_static(*KEYS.values()),
+        region="here",
+        service="s3",
+        date=NOW,
+        signed_body_value=sha256,
+        signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
+        use_double_uri_encode=False,
+        should_normalize_uri_path=False,
+    )
+    parts = urlsplit(ours.url)
+    asked = http.HttpRequest(
+        method, parts.path, http.HttpHeaders([("host", parts.netloc)]), BytesIO()
+    )
+    signed = auth.aws_sign_request(asked, config).result(timeout=10)
+    assert {name.lower(): value for name, value in signed.headers} == ours.headers

@@ -7,9 +7,8 @@ path could be set aside for it; but nothing else that comes to this port is sign
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
-from functools import partial
-from typing import BinaryIO
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -18,15 +17,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from milvane.apis.oss import errors, wire
-from milvane.domain.errors import FileTooLarge, ServiceError
+from milvane.domain.errors import FileTooLarge, ServiceError, UpstreamUnavailable
+from milvane.media.arriving import Arrival
+from milvane.media.contents import Reading
 from milvane.media.desk import MediaDesk, read_parameters
-from milvane.media.objects import Place, check_bucket, check_key
+from milvane.media.objects import MediaObject, Place, check_bucket, check_key
 from milvane.media.signing import SignedRequest
-from milvane.media.store import Arrival
+
+LOG = logging.getLogger(__name__)
 
 PATH = "/{bucket}/{key}"
 """What requests are counted under."""
-_PIECE_BYTES = 256 * 1024
 _SIGNED_HEADERS = ("OSS ", "OSS2 ", "OSS4-")
 _SIGNED_QUERIES = (b"OSSAccessKeyId=", b"x-oss-signature-version=")
 _LISTED_BY = frozenset({"prefix", "marker", "max-keys", "delimiter", "encoding-type"})
@@ -146,40 +147,41 @@ async def _get(desk: MediaDesk, asked: SignedRequest, place: Place) -> Response:
         found = await desk.store.find(place)
         told = wire.tell_object(found)
         return Response(headers={**told, "content-length": str(found.content.size_bytes)})
-    found, file = await desk.store.open(place)
-    told, size_bytes = wire.tell_object(found), found.content.size_bytes
-    span = wire.read_span(asked.headers.get("range"), size_bytes)
-    status, first, length = 200, 0, size_bytes
+
+    def span_of(found: MediaObject) -> wire.Span | None:
+        return wire.read_span(asked.headers.get("range"), found.content.size_bytes)
+
+    def choose(found: MediaObject) -> tuple[int, int]:
+        span = span_of(found)
+        whole = 0, found.content.size_bytes
+        return whole if span is None else (span.first, span.last - span.first + 1)
+
+    found, reading = await desk.store.open(place, choose)
+    span, (_, length) = span_of(found), choose(found)
+    told = {**wire.tell_object(found), "content-length": str(length)}
     if span is not None:
-        status, first, length = 206, span.first, span.last - span.first + 1
-        told["content-range"] = f"bytes {span.first}-{span.last}/{size_bytes}"
-    told["content-length"] = str(length)
-    return _FileResponse(_pieces(desk, file, first, length), status, told, file=file)
+        told["content-range"] = f"bytes {span.first}-{span.last}/{found.content.size_bytes}"
+    return _ReadingResponse(reading, 200 if span is None else 206, told)
 
 
-class _FileResponse(StreamingResponse):
-    """An answer out of a file, which it closes however it ends."""
+class _ReadingResponse(StreamingResponse):
+    """An answer out of a content, which it closes however it ends."""
 
-    def __init__(
-        self, content: AsyncIterator[bytes], status: int, headers: dict[str, str], *, file: BinaryIO
-    ) -> None:
-        super().__init__(content, status, headers)
-        self._file = file
+    def __init__(self, reading: Reading, status: int, headers: dict[str, str]) -> None:
+        super().__init__(_pieces(reading), status, headers)
+        self._reading = reading
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._file.close()
+            await self._reading.aclose()
 
 
-async def _pieces(desk: MediaDesk, file: BinaryIO, first: int, length: int) -> AsyncIterator[bytes]:
-    run = desk.store.database.run
-    await run(partial(file.seek, first))
-    while length > 0:
-        piece = await run(partial(file.read, min(length, _PIECE_BYTES)))
-        if not piece:  # a disk that lost some: the connection breaks before what was announced
-            return
-        length -= len(piece)
-        yield piece
+async def _pieces(reading: Reading) -> AsyncIterator[bytes]:
+    try:
+        async for piece in reading.pieces():
+            yield piece
+    except UpstreamUnavailable as error:  # the connection breaks before what was announced
+        LOG.warning("an object breaks off: %s", error)
