@@ -43,6 +43,7 @@ _AT_ONCE_S = 5.0
 """How long somebody who has replaced or deleted an object waits for the bucket to remove it."""
 _SWEEP_S = 10.0
 _SWEPT = 1000
+_REMOVED_AT_ONCE = 8
 
 
 class BucketContents:
@@ -92,7 +93,7 @@ class BucketContents:
         try:
             await self._bucket.put(name, source, content)
         except NothingPut:  # with any other failure it may be there, and a sweep removes it
-            await self._database.write(partial(forget, name=name))
+            await self._database.write(partial(forget, names=[name]))
             raise
         finally:
             await source.aclose()
@@ -152,12 +153,21 @@ class BucketContents:
 
     async def _remove(self, names: Sequence[str], seconds: float) -> None:
         """Remove contents as far as there is time; the next sweep goes on."""
-        with anyio.move_on_after(seconds) as limited:
+        waiting, gone = iter(names), list[str]()
+
+        async def remove_next() -> None:
             try:
-                for name in names:
+                for name in waiting:
                     await self._bucket.delete(name)
-                    await self._database.write(partial(forget, name=name))
+                    gone.append(name)
             except UpstreamUnavailable:
-                LOG.warning("contents stay in the bucket until the next sweep")
-        if limited.cancelled_caught:
-            LOG.warning("contents stay in the bucket until the next sweep: it is slow")
+                group.cancel_scope.cancel()
+
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as group:
+                for _ in range(min(_REMOVED_AT_ONCE, len(names))):
+                    group.start_soon(remove_next)
+        if gone:
+            await self._database.write(partial(forget, names=gone))
+        if len(gone) < len(names):
+            LOG.warning("%s contents stay in the bucket until a sweep", len(names) - len(gone))

@@ -81,9 +81,9 @@ def list_leaving(connection: Connection, limit: int, sha256: str | None = None) 
     return connection.execute(query.order_by(_TABLE.c.since).limit(limit)).scalars().all()
 
 
-def forget(connection: Connection, name: str) -> None:
-    """Forget a content that is not in the bucket any more."""
-    connection.execute(delete(_TABLE).where(_TABLE.c.name == name))
+def forget(connection: Connection, names: Sequence[str]) -> None:
+    """Forget contents that are not in the bucket any more."""
+    connection.execute(delete(_TABLE).where(_TABLE.c.name.in_(names)))
 
 
 def has_any(connection: Connection) -> bool:
