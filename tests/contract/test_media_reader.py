@@ -186,3 +186,29 @@ async def test_a_foreign_address_is_not_taken_for_one_of_ours(
         for query in ("a=1&a=2", "OSSAccessKeyId=x&Expires=1&Signature=y", "Signature=%ff"):
             await reader.fetch(MediaPart(f"{origin.url}/a?{query}"))
     assert origin.asked
+
+
+async def test_what_is_read_is_counted(tmp_path: Path, origin: Origin) -> None:
+    """Times, bytes and refusals are told apart by source, by stage and by why."""
+    image = drawn_image()
+    origin.replies["/a.png"] = Reply(image)
+    async with reading(tmp_path, **HOME) as reader:
+        for source in (f"{origin.url}/a.png", f"{origin.url}/a.png", data_uri(image)):
+            media = await reader.fetch(MediaPart(source))
+            await reader.see(media, VIEWING)
+            media.close()
+        await refusal(reader, f"{origin.url}/none.png")
+        await refusal(reader, data_uri(b"no image"))
+        await refusal(reader, "ftp://a.example/x")
+        counts = reader.counts
+    assert {source: sum(times.counts) for source, times in counts.fetch_times_s.items()} == {
+        "address": 2,
+        "data": 1,
+        "object": 0,
+        "other": 0,
+    }
+    assert counts.arrived == {"address": 1, "data": 1}
+    assert counts.arrived_bytes["address"] == len(image)
+    assert sum(counts.decode_times_s[Modality.IMAGE].counts) == 3
+    assert counts.decode_times_s[Modality.IMAGE].total > 0
+    assert counts.refusals == {("fetch", "unreachable"): 1, ("fetch", "media_rejected"): 2}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -22,6 +23,7 @@ from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import Lane
 from milvane.inference.passes import Counts
 from milvane.measures import Distribution, Operation, Operations
+from milvane.media.counting import SOURCES, UNREACHABLE_KIND, MediaCounts
 from milvane.serving.caching.cache import CacheCounts, VectorCache
 from milvane.serving.caching.disk import DiskCounts
 from milvane.serving.measuring import ModelCounts
@@ -65,6 +67,8 @@ class Measured:
     cache: VectorCache | None = None
     quota_shares: Callable[[], Mapping[str, float]] = dict
     """How full each month's quota of tokens is, by its kind and name: ``tenant:north``."""
+    media: MediaCounts | None = None
+    """What reading images and videos has come to."""
 
 
 def metrics_router(measured: Measured) -> APIRouter:
@@ -126,6 +130,8 @@ class _Collector:
             disk = None if cache.disk is None else cache.disk.counts
             yield from _cached(cache.counts, cache.memory.bytes, disk)
         yield from _quotas(measured.quota_shares())
+        if measured.media is not None:
+            yield from _media(measured.media)
 
 
 def show_all() -> Iterator[Metric]:
@@ -140,6 +146,7 @@ def show_all() -> Iterator[Metric]:
     yield from _passes({"all-minilm-l6-v2": engine})
     yield from _cached(CacheCounts(), 0, DiskCounts())
     yield from _quotas({"tenant:default": 0.0})
+    yield from _media(MediaCounts(refusals=Counter({("fetch", UNREACHABLE_KIND): 0})))
 
 
 class _Idle:
@@ -288,6 +295,32 @@ def _quotas(shares: Mapping[str, float]) -> Iterator[Metric]:
         "Used part of a month's quota of tokens.",
         [({"kind": kind, "name": name}, share) for (kind, _, name), share in parts],
         kind="gauge",
+    )
+
+
+def _media(counts: MediaCounts) -> Iterator[Metric]:
+    yield _histogram(
+        "milvane_media_fetch_duration_seconds",
+        "Seconds until an image or a video was here, by how it was named.",
+        [({"source": source}, times_s) for source, times_s in counts.fetch_times_s.items()],
+    )
+    for name, text, by_source in (
+        ("milvane_media_arrived", "Images and videos that were not here already.", counts.arrived),
+        ("milvane_media_arrived_bytes", "Bytes of them.", counts.arrived_bytes),
+    ):
+        yield _counter(name, text, [({"source": each}, by_source[each]) for each in SOURCES])
+    yield _histogram(
+        "milvane_media_decode_duration_seconds",
+        "Seconds until an image or a video was decoded, its turn included.",
+        [({"modality": each.value}, times_s) for each, times_s in counts.decode_times_s.items()],
+    )
+    yield _counter(
+        "milvane_media_refusals",
+        "Images and videos that were not had, or not decoded, by why.",
+        [
+            ({"stage": stage, "kind": kind}, count)
+            for (stage, kind), count in counts.refusals.items()
+        ],
     )
 
 

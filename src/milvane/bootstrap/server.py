@@ -164,6 +164,7 @@ async def _build(begun: Begun, database: Database) -> _Server:
         models=embedding.counts,
         cache=cache,
         quota_shares=governance.plane.month_shares,
+        media=reader.counts,
     )
     doors = Doors(settings, governance.authenticator, measured.operations)
     return _Server(

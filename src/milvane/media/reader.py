@@ -30,6 +30,7 @@ from milvane.domain.errors import (
 from milvane.domain.models import Modality
 from milvane.domain.pictures import Seen, Viewing
 from milvane.media.buckets import sign_object
+from milvane.media.counting import MediaCounts, source_of
 from milvane.media.decoding.exchange import Found
 from milvane.media.decoding.pool import DecoderPool
 from milvane.media.desk import MediaDesk
@@ -103,6 +104,8 @@ class GuardedReader:
         self._fetcher = fetcher
         self._decoders = decoders
         self._stores = stores
+        self.counts = MediaCounts()
+        """What came of everything so far."""
         self._turns = _Turns()
         self._fetching = 0
 
@@ -115,6 +118,12 @@ class GuardedReader:
         time_left_s: float | None = None,
     ) -> Held:
         """Get the bytes of an image or a video, and look what it is; see the port."""
+        with self.counts.fetching(source_of(part.source)):
+            return await self._fetch_one(part, tenant, max_bytes, time_left_s)
+
+    async def _fetch_one(
+        self, part: MediaPart, tenant: str, max_bytes: int | None, time_left_s: float | None
+    ) -> Held:
         settings = self._settings
         if self._fetching >= settings.max_waiting:
             raise Overloaded(
@@ -152,12 +161,13 @@ class GuardedReader:
         if not isinstance(media, Held):
             raise TypeError("only what fetch has given can be seen")
         facts = media.facts
-        if facts.modality is Modality.VIDEO and viewing.clip is None:
-            raise MediaRejected("it is a video, and the model takes images only")
-        found = Found(facts.width, facts.height, facts.frames, facts.duration_s)
-        return await self._decoders.see(
-            KINDS[facts.format], media.path, viewing, found, time_left_s=time_left_s
-        )
+        with self.counts.decoding(facts.modality):
+            if facts.modality is Modality.VIDEO and viewing.clip is None:
+                raise MediaRejected("it is a video, and the model takes images only")
+            found = Found(facts.width, facts.height, facts.frames, facts.duration_s)
+            return await self._decoders.see(
+                KINDS[facts.format], media.path, viewing, found, time_left_s=time_left_s
+            )
 
     async def _find(self, wanted: Wanted) -> Held:
         source = wanted.part.source.strip()
@@ -325,6 +335,7 @@ class GuardedReader:
 
     async def _keep(self, draft: Draft, kind: Kind, wanted: Wanted) -> Held:
         size_bytes = draft.size_bytes
+        self.counts.arrive(source_of(wanted.part.source), size_bytes)
         digest = await draft.seal()
         held = await self._cache.find(digest)
         if held is not None:

@@ -13,10 +13,12 @@ from milvane.apis.app import create_app
 from milvane.apis.metrics import Measured, is_success
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.domain.models import Lane
+from milvane.domain.errors import MediaRejected
+from milvane.domain.models import Lane, Modality
 from milvane.domain.readiness import Readiness
 from milvane.inference.passes import Counts
 from milvane.measures import Operation
+from milvane.media.counting import MediaCounts
 from milvane.serving.caching.cache import VectorCache
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.embedding import EmbeddingService
@@ -116,6 +118,25 @@ async def test_quotas_are_shown_by_how_full_they_are() -> None:
     assert only(samples, "milvane_quota_used_ratio", kind="tenant", name="north") == 0.25
     other = {"kind": "association", "name": "other/text:1"}
     assert only(samples, "milvane_quota_used_ratio", **other) == 1.5
+
+
+async def test_media_is_shown_by_source_and_refusal() -> None:
+    """What came, how long it took, and why something did not."""
+    media = MediaCounts()
+    media.arrive("address", 1000)
+    with media.fetching("address"), media.decoding(Modality.VIDEO):
+        pass
+    with pytest.raises(MediaRejected), media.fetching("data"):
+        raise MediaRejected("it is none")
+    service = EmbeddingService({WEIGHTS: HashingEngine()}, ServingSettings())
+    app = create_app(service, ApisSettings(), Readiness, measured=Measured(media=media))
+    samples = await scrape(app)
+    assert only(samples, "milvane_media_arrived_bytes_total", source="address") == 1000
+    assert only(samples, "milvane_media_fetch_duration_seconds_count", source="address") == 1
+    assert only(samples, "milvane_media_fetch_duration_seconds_count", source="data") == 0
+    assert only(samples, "milvane_media_decode_duration_seconds_count", modality="video") == 1
+    refused = only(samples, "milvane_media_refusals_total", stage="fetch", kind="media_rejected")
+    assert refused == 1
 
 
 async def test_engine_is_shown_by_lane() -> None:
