@@ -242,11 +242,19 @@ def _sources(
             variable = f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
             if key in flags.get(section, {}):
                 sources[f"{section}.{key}"] = "flag"
-            elif any(name.upper() == variable for name in os.environ):
-                sources[f"{section}.{key}"] = f"environment ({variable})"
+            elif found := _variable(variable):
+                sources[f"{section}.{key}"] = f"environment ({found})"
             elif key in in_file.get(section, {}):
                 sources[f"{section}.{key}"] = f"file ({file})"
     return sources
+
+
+def _variable(name: str) -> str | None:
+    """Find a variable of the environment that gives a setting, or a part of one."""
+    given = [each.upper() for each in os.environ]
+    if name in given:
+        return name
+    return f"{name}__..." if any(each.startswith(f"{name}__") for each in given) else None
 
 
 def provider_environment() -> dict[str, str]:

@@ -138,11 +138,18 @@ def test_doctor_shows_settings_with_their_source(tmp_path: Path) -> None:
     run = milvane(
         *("doctor", "--config", str(file), "--data-dir", str(tmp_path / "data")),
         MILVANE_LITE__FLUSH_MAX_ROWS="77",
+        MILVANE_MEDIA__BUCKET__ENDPOINT="http://10.0.0.1:9000",
+        MILVANE_MEDIA__BUCKET__BUCKET="pictures",
+        MILVANE_MEDIA__BUCKET__ACCESS_KEY_ID="an-id",
+        MILVANE_MEDIA__BUCKET__SECRET_ACCESS_KEY="s3cret",
     )
     lines = {line.split()[0]: line for line in run.stdout.splitlines() if line.strip()}
     assert f"file ({file})" in lines["serving.cut_long_inputs"]
     assert "77" in lines["lite.flush_max_rows"]
     assert "environment (MILVANE_LITE__FLUSH_MAX_ROWS)" in lines["lite.flush_max_rows"]
+    assert "environment (MILVANE_MEDIA__BUCKET__...)" in lines["media.bucket"]
+    assert "pictures" in lines["media.bucket"]
+    assert "s3cret" not in run.stdout
     assert lines["server.data_dir"].endswith("flag")
     assert lines["server.http_port"].endswith("default")
     assert "milvus-lite" in run.stdout
