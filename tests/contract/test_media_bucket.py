@@ -196,6 +196,7 @@ async def test_deleted_object_is_gone_although_the_bucket_fails(
     await shop.desk.store.delete(Place(MINE, "bucket", "a"))
     with pytest.raises(NoSuchObject):
         await read(shop, "a")
+    await shop.desk.store.prepare()  # a server starts all the same
     assert elsewhere.contents() == [b"abc"]
     await keep(shop, "b", b"abc")  # equal to what is to be removed
     elsewhere.failing = set()
@@ -280,6 +281,13 @@ async def test_signed_address_is_read_from_the_bucket(
     urls = [await put_signed(shop, name, drawn_image()) for name in ("a.png", "b.png")]
     stores = OwnStores(desk=shop.desk)
     async with reading(tmp_path / "reader", stores, fetches_addresses=False) as reader:
+        elsewhere.failing = {"GET"}
+        with pytest.raises(
+            UpstreamUnavailable
+        ):  # another time it may be read, so it is not refused
+            await reader.fetch(MediaPart(urls[0]), tenant=MINE)
+        elsewhere.failing = set()
+        elsewhere.asked.clear()
         for source in (*urls, "oss://002test/a.png"):
             media = await reader.fetch(MediaPart(source), tenant=MINE)
             assert media.facts.format == "png"

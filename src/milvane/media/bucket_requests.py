@@ -33,7 +33,7 @@ _CONNECTIONS = 64
 _SAID_BYTES = 4096
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _UNAVAILABLE = (
-    "the bucket of the media store does not do what it is asked to, and nothing has changed; try "
+    "the bucket that media is kept in does not answer as it should, and nothing has changed; try "
     "again"
 )
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)

@@ -8,7 +8,6 @@ path could be set aside for it; but nothing else that comes to this port is sign
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -168,20 +167,15 @@ class _ReadingResponse(StreamingResponse):
     """An answer out of a content, which it closes however it ends."""
 
     def __init__(self, reading: Reading, status: int, headers: dict[str, str]) -> None:
-        super().__init__(_pieces(reading), status, headers)
+        super().__init__(reading.pieces(), status, headers)
         self._reading = reading
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
+        except UpstreamUnavailable as error:
+            # What was sent cannot be taken back: the connection ends before what was announced.
+            LOG.warning("an object breaks off: %s", error)
         finally:
             await self._reading.aclose()
-
-
-async def _pieces(reading: Reading) -> AsyncIterator[bytes]:
-    try:
-        async for piece in reading.pieces():
-            yield piece
-    except UpstreamUnavailable as error:  # the connection breaks before what was announced
-        LOG.warning("an object breaks off: %s", error)
