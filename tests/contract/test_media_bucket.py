@@ -167,6 +167,9 @@ async def test_refused_keys_change_nothing(
         with pytest.raises(NoSuchObject):
             await shop.desk.store.find(Place(MINE, "bucket", "a"))
         assert shop.leftovers() == []
+        said = len(elsewhere.asked) + len(elsewhere.refusals)
+        await sweep_later(shop)
+        assert len(elsewhere.asked) + len(elsewhere.refusals) == said  # there is nothing to remove
     assert elsewhere.objects == {}
 
 
@@ -231,10 +234,13 @@ async def test_what_was_swept_meanwhile_is_not_recorded(
     elsewhere.halts_at = "answer"
     putting = asyncio.create_task(keep(shop, "a", b"new"))
     await asyncio.to_thread(elsewhere.reached.wait, 10)
+    elsewhere.failing = {"DELETE"}
     await sweep_later(shop)
     elsewhere.goes_on.set()
     with pytest.raises(UpstreamUnavailable, match="too long"):
         await putting
+    elsewhere.failing = set()
+    await shop.desk.store.prepare()
     assert await read(shop, "a") == b"old"
     assert elsewhere.contents() == [b"old"]
 

@@ -135,8 +135,7 @@ class BucketContents:
         name = await self._database.read(lambda connection: find_kept(connection, content.sha256))
         if name is None:
             return await self._beneath.open(content, first, length)
-        reading = await self._bucket.get(name, first, length, content.size_bytes)
-        return reading or await self._beneath.open(content, first, length)
+        return await self._bucket.get(name, first, length, content.size_bytes)
 
     async def sweep(self) -> None:
         """Remove what crashes and failures have left in the bucket; see the port."""
