@@ -37,12 +37,15 @@ class Elsewhere:
     """Why requests were taken for forged."""
     failing: set[str] = field(default_factory=set)
     """Methods that are answered with status 503."""
+    hides: bool = False
+    """Says of what is not there that it may not be seen, as Amazon's does to keys like ours."""
     cut: set[str] = field(default_factory=set)
     """Methods whose answers end too early."""
     reached: threading.Event = field(default_factory=threading.Event)
     """Set where the store stands still."""
     halts_at: str = ""
-    """``body``: in the middle of one; ``answer``: when an object is stored, before it says so."""
+    """``body``: in the middle of one; ``answer``: when an object is stored, before it says so;
+    ``get``: before it looks an object up."""
     goes_on: threading.Event = field(default_factory=threading.Event)
 
     def settings(self, **changes: Any) -> MediaBucketSettings:
@@ -101,6 +104,8 @@ class Elsewhere:
         if request.method == "DELETE":
             self.objects.pop(name, None)
             return Response(status_code=204)
+        if self.halts_at == "get":
+            await self._halt()
         return self._get(request, name)
 
     async def _put(self, request: Request, name: str) -> Response:
@@ -121,7 +126,7 @@ class Elsewhere:
     def _get(self, request: Request, name: str) -> Response:
         content = self.objects.get(name)
         if content is None:
-            return _error(404, "NoSuchKey")
+            return _error(403, "AccessDenied") if self.hides else _error(404, "NoSuchKey")
         asked = request.headers.get("range")
         if asked is None:
             return Response(content)

@@ -245,6 +245,22 @@ async def test_what_was_swept_meanwhile_is_not_recorded(
     assert elsewhere.contents() == [b"old"]
 
 
+@pytest.mark.parametrize("hides", [True, False])
+async def test_reader_gets_what_replaced_what_it_was_about_to_get(
+    shop: Shop, elsewhere: Elsewhere, hides: bool
+) -> None:
+    """An object that is replaced while it is opened is read as it is now, never as missing."""
+    elsewhere.hides = hides
+    await keep(shop, "a", b"old")
+    elsewhere.halts_at = "get"
+    getting = asyncio.create_task(read(shop, "a"))
+    await asyncio.to_thread(elsewhere.reached.wait, 10)
+    elsewhere.halts_at = ""
+    await keep(shop, "a", b"new")
+    elsewhere.goes_on.set()
+    assert await getting == b"new"
+
+
 async def test_event_loop_goes_on_while_the_bucket_is_slow(
     shop: Shop, elsewhere: Elsewhere
 ) -> None:
