@@ -113,4 +113,6 @@ def measure_texts(alone: torch.Tensor, texts: Projection) -> dict[str, float]:
 
 if __name__ == "__main__":
     for folder in sys.argv[2:]:
-        print(folder, json.dumps(measure(Path(sys.argv[1]), Path(folder)), indent=1))
+        told = json.dumps(measure(Path(sys.argv[1]), Path(folder)), indent=1)
+        (Path(folder) / "measured.json").write_text(told + "\n", encoding="utf-8")
+        print(folder, told)

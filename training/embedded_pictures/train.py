@@ -1,7 +1,7 @@
 """
 Trains the tower against the vectors of captions.
 
-    python train.py DATA RUN --shape medium --steps 6000 [--threads 1] [--resume]
+    python train.py DATA RUN --shape medium --steps 7000 [--threads 1] [--resume]
 
 RUN is a folder: `checkpoint.pt` is what a run goes on from, `averaged.pt` what is exported,
 `log.txt` what happened. The same seed and number of steps give the same course, up to the rounding
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from sources import HELD_OUT
 from torch import Tensor, nn
 from torch.nn import functional
+from words import NUMBERS
 
 SEED = 9
 CONCEPTS = 44
@@ -44,6 +47,11 @@ NAMED, NEARNESS, ACROSS_STYLES, IDENTITY = 0.5, 1.0, 0.3, 0.1
 Weights of: concepts told apart without words, caption and picture being near, styles of a concept
 being near, texts staying put.
 """
+SETTLING, SETTLING_RATE = 600, 0.3
+"""Steps at the end, at a low rate, in which pictures are to be as near as their captions are."""
+LIKENESS, KINDNESS = 20.0, 0.5
+"""Weights of that, and of the same things in other numbers being near."""
+
 LENIENT_STEPS = 1500
 """Steps at the beginning in which texts staying put weighs half."""
 
@@ -88,6 +96,10 @@ class Data:
     scenes: Tensor
     scene_captions: Tensor
     vectors: Tensor
+    kinds: Tensor
+    """Of each scene's captions and foils: equal where they name the same things."""
+    alike: list[NDArray[np.int64]]
+    """Scenes of each kind."""
 
 
 def load(data: Path, share: float) -> Data:
@@ -100,6 +112,13 @@ def load(data: Path, share: float) -> Data:
     present = np.unique(concept)
     scenes = np.load(data / "scenes.npy", mmap_mode="r")
     kept = int(len(scenes) * share)
+    words = json.loads((data / "scenes.json").read_bytes())[:kept]
+    names, kinds = np.unique(
+        [[kind_of(text) for text in texts] for texts in words], return_inverse=True
+    )
+    kinds = kinds.reshape(kept, -1)
+    order = np.argsort(kinds[:, 0], kind="stable")
+    ends = np.searchsorted(kinds[order, 0], np.arange(len(names)), side="right")
     return Data(
         pictograms=torch.from_numpy(stored["pixels"][trained]),
         by_concept=[np.flatnonzero(concept == one) for one in present],
@@ -108,6 +127,8 @@ def load(data: Path, share: float) -> Data:
         scenes=torch.from_numpy(np.array(scenes[:kept])),
         scene_captions=torch.from_numpy(captions["scenes"][:kept]).long(),
         vectors=torch.from_numpy(captions["vectors"].astype(np.float32)),
+        kinds=torch.from_numpy(kinds),
+        alike=np.split(order, ends[:-1]),
     )
 
 
@@ -121,8 +142,8 @@ class Batch:
     scenes: Tensor
 
 
-def draw(data: Data, side: int, random: np.random.Generator) -> Batch:
-    """Draw a batch, and change its pictures at random."""
+def draw(data: Data, side: int, random: np.random.Generator, *, settles: bool) -> Batch:
+    """Draw a batch, and change its pictures at random; scenes in pairs of like captions, or not."""
     concepts = random.permutation(len(data.by_concept))[:CONCEPTS]
     pairs = []
     for concept in concepts:
@@ -134,11 +155,25 @@ def draw(data: Data, side: int, random: np.random.Generator) -> Batch:
     order = random.permutation(len(pairs))
     drawn = on_grounds(data.pictograms[np.array(pairs)[order]], side)[np.argsort(order)]
     scenes = random.integers(len(data.scenes), size=SCENES)
+    if settles:
+        scenes[1::2] = like(data, scenes[::2], random)
     framed = reframe(data.scenes[scenes], side)
     pictures = torch.cat([drawn, framed])
     order = random.permutation(len(pictures))
     disturbed = disturb(pictures[order])[np.argsort(order)]
     return Batch(disturbed, torch.from_numpy(concepts), torch.from_numpy(scenes))
+
+
+def like(data: Data, scenes: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """Find, for each scene, another of the same kind: in another number, or on another ground."""
+    return np.array([random.choice(data.alike[int(data.kinds[scene, 0])]) for scene in scenes])
+
+
+def kind_of(caption: str) -> str:
+    """Reduce a caption to the things that it names: without number, article, plural and ground."""
+    things = re.sub(r" on (a|an) .*$", "", caption)
+    things = re.sub(f"^({'|'.join(NUMBERS[1:])}|a|an) ", "", things)
+    return " ".join(word.rstrip("s") for word in things.split())
 
 
 def losses(
@@ -148,6 +183,8 @@ def losses(
     texts: Projection,
     names: nn.Linear,
     random: np.random.Generator,
+    *,
+    settles: bool,
 ) -> dict[str, Tensor]:
     """Compare the vectors of a batch with those of captions, and with each other."""
     rows = functional.normalize(vectors, dim=-1)
@@ -155,13 +192,16 @@ def losses(
     labels = batch.concepts.repeat_interleave(2)
     named = functional.cross_entropy(names(vectors[: 2 * CONCEPTS]), labels, label_smoothing=0.05)
     found, own = concept_losses(data, batch, drawn, texts, random)
-    of_scenes, own_scene = scene_losses(data, batch, scenes, texts, random)
+    of_scenes, own_scene = scene_losses(data, batch, scenes, texts, random, settles=settles)
+    if settles:
+        found["likeness"] = unlikeness(data, batch, rows, texts) * LIKENESS
+        found["kind"] = across_twins(scenes) * KINDNESS
     return {
         **found,
         **of_scenes,
         "named": named * NAMED,
         "near": (2 - own - own_scene) * NEARNESS,
-        "across": across_styles(drawn) * ACROSS_STYLES,
+        "across": across_twins(drawn) * ACROSS_STYLES,
         "identity": texts.distance() * IDENTITY,
     }
 
@@ -183,15 +223,33 @@ def concept_losses(
     return {"concept": of_concept, "text": of_text * 0.5}, own
 
 
-def across_styles(drawn: Tensor) -> Tensor:
-    """Tell each pictogram's other style from all other pictograms."""
-    among = (drawn @ drawn.T) * 10
-    among = among.masked_fill(torch.eye(2 * CONCEPTS, dtype=torch.bool), -1e4)
-    return functional.cross_entropy(among, torch.arange(2 * CONCEPTS) ^ 1)
+def unlikeness(data: Data, batch: Batch, rows: Tensor, texts: Projection) -> Tensor:
+    """Say how far similarities of pictures are from those of their captions."""
+    said = torch.cat(
+        [
+            data.concepts[batch.concepts, 0].repeat_interleave(2),
+            data.scene_captions[batch.scenes, 1],
+        ]
+    )
+    captions = texts(data.vectors[said]).detach()
+    return (rows @ rows.T - captions @ captions.T).square().mean()
+
+
+def across_twins(rows: Tensor) -> Tensor:
+    """Tell the twin of each picture, which stands beside it, from all others."""
+    among = (rows @ rows.T) * 10
+    among = among.masked_fill(torch.eye(len(rows), dtype=torch.bool), -1e4)
+    return functional.cross_entropy(among, torch.arange(len(rows)) ^ 1)
 
 
 def scene_losses(
-    data: Data, batch: Batch, scenes: Tensor, texts: Projection, random: np.random.Generator
+    data: Data,
+    batch: Batch,
+    scenes: Tensor,
+    texts: Projection,
+    random: np.random.Generator,
+    *,
+    settles: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Tell scenes by their captions from others' and from foils; and how near their own is."""
     each = torch.arange(SCENES)
@@ -202,9 +260,15 @@ def scene_losses(
     others = torch.cat([said, data.scene_captions[strange, 0]])
     told = scenes @ texts(data.vectors[others]).T
     same = others[None] == said[:, None]
+    if settles:  # numbers are not to be told apart any more, only kinds
+        kinds = data.kinds[batch.scenes, 0]
+        same |= torch.cat([kinds, data.kinds[strange, 0]])[None] == kinds[:, None]
     same[each, each] = False
     foils = texts(data.vectors[captions[:, 2:].reshape(-1)]).view(SCENES, 2, WIDTH)
     against = torch.einsum("sw,sfw->sf", scenes, foils)
+    if settles:
+        numbers = data.kinds[batch.scenes, 2:] == data.kinds[batch.scenes, :1]
+        against = against.masked_fill(numbers, -1e4)
     scale = texts.factor()
     logits = torch.cat([told.masked_fill(same, -1e4), against], 1) * scale
     back = (told[:, :SCENES].T.masked_fill(same[:, :SCENES].T, -1e4)) * scale
@@ -216,7 +280,9 @@ def scene_losses(
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Say the rate of a step: up, level, down to nothing."""
+    """Say the rate of a step: up, level, down to nothing; and once more, while it settles."""
+    if step > steps:
+        return SETTLING_RATE * (1 - (step - steps) / (SETTLING + 1))
     return min(1.0, step / WARM_UP, (1 - step / steps) / DECAY)
 
 
@@ -286,11 +352,14 @@ class Course:
         torch.manual_seed(SEED * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * group["part"] * rate_at(self.step + 1, steps)
-        batch = draw(data, PIXELS, random)
+        settles = self.step >= steps
+        batch = draw(data, PIXELS, random, settles=settles)
         pictures = batch.pictures.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.tower(pictures)
-        found = losses(data, batch, vectors.float(), self.texts, self.names, random)
+        found = losses(
+            data, batch, vectors.float(), self.texts, self.names, random, settles=settles
+        )
         if self.step < LENIENT_STEPS:
             found["identity"] = found["identity"] / 2
         self.optimizer.zero_grad()
@@ -308,7 +377,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="medium")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--until", type=int, help="stop there, as if to go on later")
     parser.add_argument("--share", type=float, default=1.0, help="of the data")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
@@ -323,7 +393,7 @@ def main() -> None:
     started = time.monotonic()
     means: dict[str, float] = {}
     with (arguments.run / "log.txt").open("a", encoding="utf-8") as log:
-        while course.step < arguments.steps:
+        while course.step < (arguments.until or arguments.steps + SETTLING):
             for name, value in course.take(data, arguments.steps).items():
                 means[name] = means.get(name, value) * 0.98 + value * 0.02
             if course.step % 50 == 0:
