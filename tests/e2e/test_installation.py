@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 
 HEAVY = {"torch", "sentence-transformers", "transformers", "onnxruntime", "tensorflow"}
-MAX_BYTES = 700_000_000
+MAX_BYTES = 850_000_000
+"""Of which 106 MB are FFmpeg, for videos, and 20 MB Pillow, for images."""
 
 
 def closure(name: str, found: dict[str, int]) -> dict[str, int]:
@@ -28,7 +29,7 @@ def closure(name: str, found: dict[str, int]) -> dict[str, int]:
 
 
 def test_default_installation_is_small() -> None:
-    """No tensor framework, and at most 700 MB in all."""
+    """No tensor framework, and at most 850 MB in all."""
     packages = closure("milvane", {})
     assert {"milvus-lite", "pymilvus", "openvino"} <= packages.keys()
     assert not HEAVY & packages.keys()
