@@ -461,7 +461,6 @@ SERVED_BY: Mapping[ModelName, WeightsName] = MappingProxyType(
     {
         name: ALL_MINILM_L6_V2.name if model.is_text_only else PICTURE_WEIGHTS
         for name, model in MODELS.items()
-        if model.is_text_only or EMBEDDED_PICTURES.sha256
     }
 )
 """Which weights serve a model here; openly not those of the hosted models: see `models list`."""
