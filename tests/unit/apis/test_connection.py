@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from milvane.apis.connection import run_while_connected, time_left_s
@@ -119,4 +119,5 @@ async def test_cancellation_from_outside_reaches_the_work() -> None:
 )
 def test_time_that_a_caller_waits(headers: dict[str, str], expected: float | None) -> None:
     """A number of seconds is taken at its word; anything else says nothing."""
-    assert time_left_s(headers) == expected
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert time_left_s(Request({"type": "http", "headers": sent})) == expected

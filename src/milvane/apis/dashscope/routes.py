@@ -90,7 +90,7 @@ def dashscope_router(
         request.state.model = model = find_studio_model(body.model)
         check_text_model(model)
         check_count(len(body.input.texts), _limit(model, settings))
-        work = service.embed(to_request(body, model), time_left_s=time_left_s(request.headers))
+        work = service.embed(to_request(body, model), time_left_s=time_left_s(request))
         embedded = await run_while_connected(request.receive, work)
         return await _answer(render_text_answer(embedded, request.state.request_id))
 
@@ -102,7 +102,7 @@ def dashscope_router(
         check_count(len(body.input.contents), _limit(model, settings))
         service.contents.engine_of(model)
         asked = to_content_request(body, model, is_strict=settings.strict_limits)
-        left_s = time_left_s(request.headers)
+        left_s = time_left_s(request)
         work = service.contents.embed(asked.request, time_left_s=left_s)
         embedded = await run_while_connected(request.receive, work)
         return await _answer(render_content_answer(embedded, asked, request.state.request_id))

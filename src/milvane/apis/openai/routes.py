@@ -65,7 +65,7 @@ def openai_router(
             are_limits_strict=settings.strict_limits,
         )
         asked = to_request(body, vocabulary)
-        work = service.embed(asked, time_left_s=time_left_s(request.headers))
+        work = service.embed(asked, time_left_s=time_left_s(request))
         embedded = await run_while_connected(request.receive, work)
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
         return Response(await join_yielding(pieces), media_type="application/json")
