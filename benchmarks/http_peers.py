@@ -325,7 +325,7 @@ def measure(*, quick: bool) -> Section:
             *(mix.name for mix in MIXES),
             "start, s",
             "memory, MB",
-            "cosine to ours",
+            "differs by",
         ],
         rows=rows,
         notes=[
