@@ -40,6 +40,11 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try the console last: its browser keeps an event loop running from its first test on."""
+    items.sort(key=lambda item: "console" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def grpc_uri() -> str:
     """Address of the Milvus protocol."""
