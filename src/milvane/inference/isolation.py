@@ -164,6 +164,9 @@ class IsolatedRuntime:
                 self.process, facts = self._start()
             except Conflict as error:
                 raise UpstreamUnavailable(error.message) from error
+            if self._is_closed:  # meanwhile: whoever closed this ended the one before
+                _end(self.process)
+                return
             self._watch(self.process, self._number)
             if facts != self._facts:
                 raise UpstreamUnavailable("the network's files were changed: restart the server")
