@@ -75,7 +75,7 @@ class IsolatedRuntime:
         self._number = 0
         self._crashes = 0
         self._crashed_at_s = -CALM_S
-        self._is_closed = False
+        self._closed = threading.Event()
         self._idle: LifoQueue[tuple[int, Connection]] = LifoQueue()
         try:
             self.process, facts = self._start()
@@ -128,7 +128,7 @@ class IsolatedRuntime:
 
     def close(self) -> None:
         """End the process."""
-        self._is_closed = True
+        self._closed.set()
         while not self._idle.empty():
             self._idle.get()[1].close()
         _end(self.process)
@@ -152,7 +152,7 @@ class IsolatedRuntime:
     def _restart(self, number: int) -> None:
         """Start anew the process of a number, unless somebody else did."""
         with self._restarting:
-            if number != self._number or self._is_closed:
+            if number != self._number or self._closed.is_set():
                 return
             now_s = self._clock()
             self._crashes = self._crashes + 1 if now_s - self._crashed_at_s < CALM_S else 1
@@ -164,7 +164,7 @@ class IsolatedRuntime:
                 self.process, facts = self._start()
             except Conflict as error:
                 raise UpstreamUnavailable(error.message) from error
-            if self._is_closed:  # meanwhile: whoever closed this ended the one before
+            if self._closed.is_set():  # meanwhile: whoever closed this ended the one before
                 _end(self.process)
                 return
             self._watch(self.process, self._number)
