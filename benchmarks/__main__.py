@@ -1,13 +1,14 @@
-"""Run benchmarks, write docs/benchmarks.md: ``python -m benchmarks [--quick] [NAME ...]``."""
+"""Run benchmarks, and write docs/benchmarks.md."""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import importlib
 import pkgutil
-import sys
 from pathlib import Path
 
-from benchmarks import report
+HERE = Path(__file__).parent
 
 ORDER = ["raw_text", "embedded_engine", "inference", "http_peers", "http_dialects"]
 """The page's order; modules that are not named follow by name."""
@@ -34,24 +35,57 @@ ON_REQUEST = frozenset({"soak", "contents"})
 
 def names() -> list[str]:
     """Name every benchmark there is."""
-    modules = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    found = [name for name in modules if name not in SUPPORT]
-    return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else 99, name))
+    found = [module.name for module in pkgutil.iter_modules([str(HERE)])]
+    return sorted(
+        (name for name in found if name not in SUPPORT),
+        key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name),
+    )
 
 
 def main() -> None:
     """Measure what is asked for, or everything."""
-    quick = "--quick" in sys.argv
-    asked = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    for name in asked or [each for each in names() if each not in ON_REQUEST]:
+    options = _parser().parse_args()
+    # Imported late: the page's plots need what the help does not.
+    from benchmarks import report
+
+    for name in options.names or [each for each in names() if each not in ON_REQUEST]:
         print(f"measuring {name} ...", flush=True)
-        section = importlib.import_module(f"benchmarks.{name}").measure(quick=quick)
+        section = importlib.import_module(f"benchmarks.{name}").measure(quick=options.quick)
         for row in [section.columns, *section.rows]:
             print("  " + "  ".join(f"{cell:<22}" for cell in row), flush=True)
-        if not quick:
+        if not options.quick:
             report.save(name, section)
-    if not quick:
+    if not options.quick:
         report.write_page(names())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="\n".join(["what they measure:", *map(_describe, names())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        choices=names(),
+        default=None,
+        help="what to measure; everything that is not only run by its name, if none",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="measure less, to see that it runs; nothing is written",
+    )
+    return parser
+
+
+def _describe(name: str) -> str:
+    """Say what a benchmark measures in its own words, without importing what it needs."""
+    said = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
+    return f"  {name:<18}{said.partition(chr(10))[0]}{' (only by name)' * (name in ON_REQUEST)}"
 
 
 if __name__ == "__main__":
