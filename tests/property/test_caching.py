@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import product
 
+import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from milvane.domain.vectors import SparseVector
+from milvane.serving.caching.forms import DenseForm, WeighedForm, WeighedVectors
 from milvane.serving.caching.keys import KEY_BYTES, make_keys
 from milvane.serving.caching.membership import Membership
 from milvane.serving.caching.memory import ENTRY_BYTES, RecentVectors
@@ -98,3 +101,60 @@ def test_empty_membership_holds_nothing() -> None:
     assert not any(map(membership.may_hold, keys))
     membership.add(keys[0])
     assert [key for key in keys if membership.may_hold(key)] == keys[:1]
+
+
+numbers = st.floats(width=32, allow_nan=False)
+weighed = st.lists(
+    st.tuples(
+        st.lists(numbers, min_size=3, max_size=3),
+        st.dictionaries(st.integers(0, 2**32 - 1), numbers, max_size=5),
+    ),
+    max_size=4,
+)
+
+
+def weighed_of(rows: list[tuple[list[float], dict[int, float]]]) -> WeighedVectors:
+    """Make vectors of width 3 with their terms."""
+    return WeighedVectors(
+        np.array([dense for dense, _ in rows], np.float32).reshape(-1, 3),
+        [
+            SparseVector(np.array(list(terms), np.uint32), np.array([*terms.values()], np.float32))
+            for _, terms in rows
+        ],
+    )
+
+
+@given(weighed)
+@example([])
+@example([([1.0, 2.0, 3.0], {})])
+@example([([0.0, 0.0, 1.0], {2**32 - 1: 0.5, 0: 2.0}), ([1.0, 0.0, 0.0], {7: 1.0})])
+def test_weighed_vectors_are_read_as_they_were_written(
+    rows: list[tuple[list[float], dict[int, float]]],
+) -> None:
+    """Each vector has its own terms again, in order, to the last bit."""
+    form, vectors = WeighedForm(3), weighed_of(rows)
+    written = form.write(vectors)
+    read = form.read(written)
+    assert all(map(form.is_whole, written))
+    assert len(written) == len(rows)
+    assert read.dense.shape == (len(rows), 3)
+    assert read.dense.tobytes() == vectors.dense.tobytes()
+    assert [
+        (terms.indexes.tolist(), terms.values.tobytes(), terms.indexes.dtype, terms.values.dtype)
+        for terms in read.terms
+    ] == [
+        (terms.indexes.tolist(), terms.values.tobytes(), np.uint32, np.float32)
+        for terms in vectors.terms
+    ]
+
+
+@given(st.integers(0, 80))
+@example(12)  # a row without terms
+@example(11)
+@example(20)
+@example(16)  # half a term
+def test_bytes_of_another_length_are_no_vectors(length: int) -> None:
+    """What cannot be a row of its width, with or without whole terms, is never read."""
+    assert DenseForm(3).is_whole(bytes(length)) == (length == 12)
+    assert DenseForm(3, np.int8).is_whole(bytes(length)) == (length == 3)
+    assert WeighedForm(3).is_whole(bytes(length)) == (length in range(12, 81, 8))

@@ -22,7 +22,8 @@ from milvane.domain.models import Model, ModelName
 from milvane.domain.pictures import Seen, Viewing
 from milvane.inference.adapting import adapt
 from milvane.serving.accounting import NO_ACCOUNTS, Accounts
-from milvane.serving.caching.cache import Form, VectorCache
+from milvane.serving.caching.cache import VectorCache
+from milvane.serving.caching.forms import DenseForm
 from milvane.serving.callers import current_caller
 from milvane.serving.content_requests import (
     ContentRequest,
@@ -298,7 +299,7 @@ class ContentService:
         found = await prepared.cache.fetch(
             prepared.cache.keys_of(engine.fingerprint, [content.key]),
             compute,
-            Form(engine.width),
+            DenseForm(engine.width),
             prepared.lane,
             cheap=(0,) if is_cheap else (),
         )

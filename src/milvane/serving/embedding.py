@@ -26,7 +26,8 @@ from milvane.domain.models import DENSE_ONLY, Lane, Model, ModelName, Output, Pu
 from milvane.domain.vectors import SparseVector
 from milvane.inference.adapting import adapt
 from milvane.serving.accounting import NO_ACCOUNTS, Accounts
-from milvane.serving.caching.cache import Form, VectorCache
+from milvane.serving.caching.cache import Compute, Fetched, VectorCache
+from milvane.serving.caching.forms import DenseForm, Form, Vectors, WeighedForm, WeighedVectors
 from milvane.serving.callers import current_caller
 from milvane.serving.content_requests import ContentRequest
 from milvane.serving.contents import ContentService
@@ -152,7 +153,7 @@ class EmbeddingService:
 
             served_by: Which weights serve a model.
 
-            cache: Keeps dense vectors; none to compute them each time.
+            cache: Keeps what engines compute; none to compute it each time.
 
             cache_off_for: Weights of which nothing is kept.
 
@@ -380,14 +381,9 @@ def _find_too_long(
 async def _compute(prepared: Prepared, time_left_s: float | None) -> Embedded:
     token_ids, inverse = prepared.token_ids, prepared.inverse
     vectors, was_kept = np.empty((len(token_ids), 0), np.float32), [False] * len(token_ids)
+    sparse: Sequence[SparseVector]
     if prepared.term_engine is not None:
-        vectors, sparse = await prepared.term_engine.embed_terms(
-            token_ids,
-            dimension=prepared.dimension,
-            lane=prepared.lane,
-            tenant=current_caller().tenant,
-            time_left_s=time_left_s,
-        )
+        vectors, sparse, was_kept = await _embed_terms(prepared, prepared.term_engine, time_left_s)
     else:
         if Output.DENSE in prepared.outputs:
             vectors, was_kept = await _embed(prepared, time_left_s)
@@ -409,8 +405,13 @@ async def _embed(
     prepared: Prepared, time_left_s: float | None
 ) -> tuple[NDArray[np.float32], list[bool]]:
     """Embed each distinct text, or find its vector; say which ones were found."""
-    engine, token_ids, lane = prepared.engine, prepared.token_ids, prepared.lane
-    ask = partial(engine.embed, lane=lane, tenant=current_caller().tenant, time_left_s=time_left_s)
+    engine, token_ids = prepared.engine, prepared.token_ids
+    ask = partial(
+        engine.embed,
+        lane=prepared.lane,
+        tenant=current_caller().tenant,
+        time_left_s=time_left_s,
+    )
     if prepared.cache is None:
         vectors = await ask(token_ids, dimension=prepared.dimension)
         return vectors, [False] * len(token_ids)
@@ -419,14 +420,51 @@ async def _embed(
         return await ask([token_ids[position] for position in positions], dimension=engine.width)
 
     # One vector serves every dimension, and both purposes where the tokens are the same.
-    keys = prepared.cache.keys_of(engine.fingerprint, (ids.data for ids in token_ids))
-    worth_tokens = WORTH_DISK / engine.width**2
-    cheap = frozenset(place for place, ids in enumerate(token_ids) if len(ids) < worth_tokens)
-    fetched = await in_time(
-        prepared.cache.fetch(keys, compute, Form(engine.width), lane, cheap=cheap), time_left_s
-    )
+    work = _fetch(prepared, prepared.cache, engine.fingerprint, compute, DenseForm(engine.width))
+    fetched = await in_time(work, time_left_s)
     vectors = adapt(np.asarray(fetched.vectors, np.float32), prepared.dimension, None)
     return vectors, fetched.was_kept
+
+
+async def _embed_terms(
+    prepared: Prepared, engine: TermEngine, time_left_s: float | None
+) -> tuple[NDArray[np.float32], Sequence[SparseVector], list[bool]]:
+    """Embed and weigh each distinct text, or find both; say which ones were found."""
+    token_ids, width = prepared.token_ids, prepared.engine.width
+    ask = partial(
+        engine.embed_terms,
+        lane=prepared.lane,
+        tenant=current_caller().tenant,
+        time_left_s=time_left_s,
+    )
+    if prepared.cache is None:
+        vectors, sparse = await ask(token_ids, dimension=prepared.dimension)
+        return vectors, sparse, [False] * len(token_ids)
+
+    async def compute(positions: Sequence[int]) -> WeighedVectors:
+        chosen = [token_ids[position] for position in positions]
+        return WeighedVectors(*await ask(chosen, dimension=width))
+
+    source = f"{prepared.engine.fingerprint}, weighed"
+    work = _fetch(prepared, prepared.cache, source, compute, WeighedForm(width))
+    fetched = await in_time(work, time_left_s)
+    vectors = adapt(fetched.vectors.dense, prepared.dimension, None)
+    return vectors, fetched.vectors.terms, fetched.was_kept
+
+
+async def _fetch(
+    prepared: Prepared,
+    cache: VectorCache,
+    source: str,
+    compute: Compute[Vectors],
+    form: Form[Vectors],
+) -> Fetched[Vectors]:
+    """Ask the cache for the vectors of each distinct text; see there."""
+    token_ids, width = prepared.token_ids, prepared.engine.width
+    keys = cache.keys_of(source, (ids.data for ids in token_ids))
+    worth_tokens = WORTH_DISK / width**2
+    cheap = frozenset(place for place, ids in enumerate(token_ids) if len(ids) < worth_tokens)
+    return await cache.fetch(keys, compute, form, prepared.lane, cheap=cheap)
 
 
 async def _weigh(prepared: Prepared) -> list[SparseVector]:

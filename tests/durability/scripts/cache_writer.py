@@ -13,7 +13,10 @@ number = int(sys.argv[2])
 while True:
     names = [str(each).encode() for each in range(number, number + GROUP)]
     keys = make_keys("", "", names)
-    file.write({key: name.ljust(1536, b".") for key, name in zip(keys, names, strict=True)})
+    vectors = [
+        name.ljust(1536 + 8 * (int(name) % GROUP), b".") for name in names
+    ]  # some with terms
+    file.write(dict(zip(keys, vectors, strict=True)))
     number += GROUP
     sys.stdout.write(f"{number}\n")
     sys.stdout.flush()

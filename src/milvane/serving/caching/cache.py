@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Itera
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeAlias
 
-import numpy as np
 from typing_extensions import Buffer
 
 from milvane.domain.models import Lane
 from milvane.serving.caching.disk import DiskVectors
+from milvane.serving.caching.forms import Form, Vectors
 from milvane.serving.caching.keys import make_keys
 from milvane.serving.caching.memory import RecentVectors
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.callers import current_caller
-from milvane.serving.ports import FieldVectors
 
-Compute = Callable[[list[int]], Awaitable[FieldVectors]]
-"""Computes the vectors of some positions of a request, one row for each, in order."""
+Compute: TypeAlias = Callable[[list[int]], Awaitable[Vectors]]
+"""Computes the vectors of some positions of a request, one for each, in order."""
 
 FILE_NAME = "vectors.db"
 
@@ -37,31 +37,13 @@ class CacheCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What vectors look like."""
-
-    width: int
-    component: type[np.float32] | type[np.int8] = np.float32
-
-    @property
-    def vector_bytes(self) -> int:
-        """What one of them takes."""
-        return self.width * np.dtype(self.component).itemsize
-
-    def rows(self, content: bytes) -> FieldVectors:
-        """Read vectors that stand one after the other."""
-        flat: FieldVectors = np.frombuffer(content, self.component)  # type: ignore[assignment]
-        return flat.reshape(-1, self.width)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Generic[Vectors]):
     """What a request gets."""
 
-    vectors: FieldVectors
-    """One row for each key, in order; not to be written to."""
+    vectors: Vectors
+    """One for each key, in order; not to be written to."""
     was_kept: list[bool]
-    """For each row, whether it cost this request nothing."""
+    """For each of them, whether it cost this request nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,12 +90,12 @@ class VectorCache:
     async def fetch(
         self,
         keys: Sequence[bytes],
-        compute: Compute,
-        form: Form,
+        compute: Compute[Vectors],
+        form: Form[Vectors],
         lane: Lane,
         *,
         cheap: Container[int] = (),
-    ) -> Fetched:
+    ) -> Fetched[Vectors]:
         """
         Get the vectors of keys; of equal ones, asked for at the same time, one is computed.
 
@@ -138,7 +120,7 @@ class VectorCache:
         places: dict[bytes, int] = {}
         for place, key in enumerate(keys):
             places.setdefault(key, place)
-        found = self._look_into_memory(places, form.vector_bytes)
+        found = self._look_into_memory(places, form)
         computed: set[bytes] = set()
         while missing := [key for key in places if key not in found]:
             joined, mine = self._split(missing, lane)
@@ -152,17 +134,17 @@ class VectorCache:
                 found.update(landed)
             if joined:  # of those that failed, another one may have seen to some by now
                 rest = [key for key in missing if key not in found]
-                found.update(self._look_into_memory(rest, form.vector_bytes))
+                found.update(self._look_into_memory(rest, form))
         return Fetched(
-            vectors=form.rows(b"".join([found[key] for key in keys])),
+            vectors=form.read([found[key] for key in keys]),
             was_kept=[key not in computed or places[key] != i for i, key in enumerate(keys)],
         )
 
-    def _look_into_memory(self, keys: Iterable[bytes], vector_bytes: int) -> dict[bytes, bytes]:
+    def _look_into_memory(self, keys: Iterable[bytes], form: Form[Any]) -> dict[bytes, bytes]:
         found = {}
         for key in keys:
             vector = self.memory.get(key)
-            if vector is not None and len(vector) == vector_bytes:
+            if vector is not None and form.is_whole(vector):
                 found[key] = vector
         self.counts.memory += len(found)
         return found
@@ -184,18 +166,18 @@ class VectorCache:
         flight: _Flight,
         keys: list[bytes],
         places: dict[bytes, int],
-        compute: Compute,
-        form: Form,
+        compute: Compute[Vectors],
+        form: Form[Vectors],
         found: dict[bytes, bytes],
     ) -> set[bytes]:
         """Read or compute what nobody else does; returns the keys of what was computed."""
         self._flights.update(dict.fromkeys(keys, flight))
         try:
-            flight.vectors = await self._read(keys, form.vector_bytes)
+            flight.vectors = await self._read(keys, form)
             rest = [key for key in keys if key not in flight.vectors]
             if rest:
-                rows = await compute([places[key] for key in rest])
-                new = {key: rows[row].tobytes() for row, key in enumerate(rest)}
+                computed = await compute([places[key] for key in rest])
+                new = dict(zip(rest, form.write(computed), strict=True))
                 self._keep(new, [key for key in rest if places[key] not in flight.cheap])
                 flight.vectors.update(new)
             found.update(flight.vectors)
@@ -206,12 +188,12 @@ class VectorCache:
                     del self._flights[key]
             flight.has_landed.set()
 
-    async def _read(self, keys: list[bytes], vector_bytes: int) -> dict[bytes, bytes]:
+    async def _read(self, keys: list[bytes], form: Form[Any]) -> dict[bytes, bytes]:
         candidates = self.disk.candidates(keys) if self.disk else []
         if self.disk is None or not candidates:
             return {}
         read = await self.disk.find(candidates)
-        whole = {key: vector for key, vector in read.items() if len(vector) == vector_bytes}
+        whole = {key: vector for key, vector in read.items() if form.is_whole(vector)}
         self.counts.disk += len(whole)
         for key, vector in whole.items():
             self.memory.put(key, vector)

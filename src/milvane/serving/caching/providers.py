@@ -9,7 +9,8 @@ import numpy as np
 
 from milvane.domain.models import Lane, Purpose
 from milvane.domain.providers import ProviderFunction, Spending, VectorKind
-from milvane.serving.caching.cache import Form, VectorCache
+from milvane.serving.caching.cache import VectorCache
+from milvane.serving.caching.forms import DenseForm
 from milvane.serving.ports import FieldVectors, RemoteProviders
 
 _COMPONENTS: Mapping[VectorKind, type[np.float32] | type[np.int8]] = MappingProxyType(
@@ -79,7 +80,7 @@ class CachedProviders:
         fetched = await self._cache.fetch(
             self._cache.keys_of(self._providers.source_of(function, purpose), contents),
             ask,
-            Form(function.output.dimension, component),
+            DenseForm(function.output.dimension, component),
             Lane.INTERACTIVE if purpose is Purpose.QUERY else Lane.BULK,
         )
         return fetched.vectors

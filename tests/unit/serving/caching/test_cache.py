@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from milvane.domain.callers import Caller
 from milvane.domain.errors import Internal
 from milvane.domain.models import Lane
-from milvane.serving.caching.cache import Fetched, Form, VectorCache, open_cache
+from milvane.serving.caching.cache import Fetched, VectorCache, open_cache
+from milvane.serving.caching.forms import DenseForm
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.callers import calling
 
-FORM = Form(2)
+FORM = DenseForm(2)
 ROOMY = CacheSettings()
 NO_MEMORY = CacheSettings(max_memory_bytes=0)
 
@@ -41,7 +43,7 @@ class Work:
         texts: Sequence[str],
         lane: Lane = Lane.BULK,
         cheap: Sequence[int] = (),
-    ) -> Fetched:
+    ) -> Fetched[Any]:
         """Ask a cache for the vectors of texts."""
 
         async def compute(positions: list[int]) -> NDArray[np.float32]:
@@ -57,7 +59,7 @@ class Work:
         return await cache.fetch(keys, compute, FORM, lane, cheap=cheap)
 
 
-def numbers(fetched: Fetched) -> list[float]:
+def numbers(fetched: Fetched[Any]) -> list[float]:
     """Say of which texts these are the vectors."""
     assert fetched.vectors[:, 1].tolist() == [row**2 for row in fetched.vectors[:, 0].tolist()]
     return fetched.vectors[:, 0].tolist()
