@@ -13,7 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from checkpoints import WIDTH
-from milvane.domain.errors import Conflict, UpstreamRejected, UpstreamUnavailable
+from milvane.domain.errors import (
+    Conflict,
+    DeadlineExceeded,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
 from milvane.domain.models import Lane, Purpose
 from milvane.inference.engine import Engine, open_engine
 from milvane.inference.installed import find_set
@@ -21,7 +26,7 @@ from milvane.inference.remote.settings import DialectName, RemoteSettings
 from milvane.inference.self_test import GOLDEN_NAME
 from milvane.inference.settings import InferenceSettings
 from milvane.testing.provider_servers import Reply
-from replicas import Net, ReplicaServer
+from replicas import Hold, Net, ReplicaServer
 
 TEXTS = ["the cat sat on the mat", "the dog ran far away", "a", "猫", "", "dogs and cats", "z z z"]
 LONG = "the cat sat on the mat and the dog ran far away " * 9
@@ -49,10 +54,12 @@ def elsewhere(folder: Path, *servers: ReplicaServer, dialect: DialectName) -> Re
     return RemoteSettings(urls=urls, dialect=dialect, weights=str(folder), precision="f32")
 
 
-async def vectors(engine: Engine, texts: Sequence[str]) -> NDArray[np.float32]:
+async def vectors(
+    engine: Engine, texts: Sequence[str], *, time_left_s: float | None = None
+) -> NDArray[np.float32]:
     """Embed documents."""
     ids = await engine.tokenize(texts, purpose=Purpose.DOCUMENT)
-    return await engine.embed(ids, dimension=WIDTH, lane=Lane.BULK)
+    return await engine.embed(ids, dimension=WIDTH, lane=Lane.BULK, time_left_s=time_left_s)
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "tei", "infinity", "openai"])
@@ -136,3 +143,41 @@ async def test_window_may_be_shorter_elsewhere(net: Net, bare: Path) -> None:
         len(ids) for request in server.received for ids in json.loads(request.content)["input"]
     ]
     assert max(lengths) <= 8
+
+
+async def test_deadline_of_one_caller_is_nobody_elses(net: Net, bare: Path) -> None:
+    """Who shares a request with somebody in a hurry gets vectors, however long it takes."""
+    with ReplicaServer(net) as server:
+        remote = elsewhere(bare, server, dialect="vllm").model_copy(update={"max_concurrent": 1})
+        async with open_engine(find_set(str(bare), bare), bare, HERE, remote) as engine:
+            expected = await vectors(engine, ["the cat"])
+            hold = Hold()
+            server.play(hold)
+            waits = asyncio.ensure_future(vectors(engine, ["the cat"]))
+            with pytest.raises(DeadlineExceeded):
+                await vectors(engine, ["the dog"], time_left_s=0.2)
+            hold.released.set()
+            found = await waits
+            assert len(server.received[-1].body["input"]) == 2
+            assert not server.abandoned.is_set()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+async def test_request_that_nobody_waits_for_is_given_up(net: Net, bare: Path) -> None:
+    """When all whose texts are in it have left, or their deadlines passed, the server is free."""
+    with ReplicaServer(net) as server:
+        remote = elsewhere(bare, server, dialect="vllm").model_copy(update={"max_concurrent": 1})
+        async with open_engine(find_set(str(bare), bare), bare, HERE, remote) as engine:
+            hold = Hold()
+            server.play(hold)
+            both = [
+                asyncio.ensure_future(vectors(engine, [text], time_left_s=time_left_s))
+                for text, time_left_s in (("the cat", None), ("the dog", 0.2))
+            ]
+            assert await asyncio.to_thread(hold.asked.wait, 10)
+            with pytest.raises(DeadlineExceeded):
+                await both[1]
+            both[0].cancel()
+            assert await asyncio.to_thread(server.abandoned.wait, 10)
+            assert (await vectors(engine, ["the cat"])).shape == (1, WIDTH)
+            assert (engine.counts.given_up_passes, engine.counts.failed_passes) == (1, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,17 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
+from milvane.apis.connection import time_left_s
 from milvane.domain.errors import (
     Conflict,
+    DeadlineExceeded,
     Overloaded,
     ServiceError,
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from milvane.inference.remote.asking import HOPELESS
 from milvane.inference.remote.hedging import LEAST_SAMPLES
 from milvane.inference.remote.runtime import RemoteRuntime
-from milvane.inference.runtimes.port import Unanswered
+from milvane.inference.runtimes.port import Patience, Unanswered
 from milvane.testing.provider_servers import Reply, Trouble
 from replicas import Change, Hold, Net, ReplicaServer, Vectors, opened
 
@@ -378,3 +383,96 @@ def test_failures_are_all_of_our_kinds(serve: Callable[..., Any]) -> None:
         server.play(Reply(status))
         with pytest.raises(ServiceError):
             runtime.forward(IDS, LENGTHS)
+
+
+def waiting(left_s: float) -> Patience:
+    """Wait so long from now."""
+    return Patience(time.monotonic() + left_s)
+
+
+def read_time_left_s(server: ReplicaServer) -> float:
+    """Say how long another Milvane would take the last request's sender to wait."""
+    headers = [
+        (name.encode(), value.encode()) for name, value in server.received[-1].headers.items()
+    ]
+    told = time_left_s(Request({"type": "http", "headers": headers}))
+    assert told is not None
+    return told
+
+
+def test_server_is_told_how_long_it_is_waited_for(serve: Callable[..., Any]) -> None:
+    """It hears what those who wait have left, or the usual time if that is shorter."""
+    runtime, [server] = serve(1, attempt_timeout_s=40)
+    runtime.forward(IDS, LENGTHS)
+    assert 39 < read_time_left_s(server) <= 40
+    runtime.forward_within(IDS, LENGTHS, waiting(50))
+    assert 39 < read_time_left_s(server) <= 40
+    runtime.forward_within(IDS, LENGTHS, waiting(20))
+    assert 10 < read_time_left_s(server) <= 20
+
+
+def test_request_ends_with_the_deadline_of_those_who_wait(
+    serve: Callable[..., Any], net: Net
+) -> None:
+    """Past it nothing is asked of a server any more, which is not to blame."""
+    runtime, [server] = serve(1, breaker_failures=1, breaker_open_s=600)
+    server.play(Hold())
+    with pytest.raises(DeadlineExceeded):
+        runtime.forward_within(IDS, LENGTHS, waiting(0.2))
+    assert server.abandoned.wait(10)
+    np.testing.assert_array_equal(runtime.forward(IDS, LENGTHS), expected(net))
+    with pytest.raises(DeadlineExceeded):
+        runtime.forward_within(IDS, LENGTHS, waiting(-1))
+    assert len(server.received) == 2
+
+
+def test_request_ends_when_nobody_waits(serve: Callable[..., Any], net: Net) -> None:
+    """Once the last caller has left, the server is left alone, and is not to blame."""
+    runtime, [server] = serve(1, breaker_failures=1, breaker_open_s=600)
+    hold, patience = Hold(), Patience()
+    server.play(hold)
+    with ThreadPoolExecutor(1) as pool:
+        passing = pool.submit(runtime.forward_within, IDS, LENGTHS, patience)
+        assert hold.asked.wait(10)
+        patience.end()
+        with pytest.raises(DeadlineExceeded):
+            passing.result(timeout=10)
+    assert server.abandoned.wait(10)
+    with pytest.raises(DeadlineExceeded):
+        runtime.forward_within(IDS, LENGTHS, patience)
+    np.testing.assert_array_equal(runtime.forward(IDS, LENGTHS), expected(net))
+
+
+@pytest.mark.parametrize("status", [408, 504])
+def test_server_that_says_there_is_too_little_time_is_believed(
+    serve: Callable[..., Any], status: int
+) -> None:
+    """In a hurry it is the deadline that failed; with the usual time it is the server."""
+    runtime, [server] = serve(1, breaker_failures=1, breaker_open_s=600, max_attempts=1)
+    server.play(*[Reply(status)] * 3)
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            runtime.forward_within(IDS, LENGTHS, waiting(20))
+    for kind in (UpstreamUnavailable, Unanswered):
+        with pytest.raises(kind):
+            runtime.forward(IDS, LENGTHS)
+    assert len(server.received) == 3
+
+
+def test_replica_that_hangs_is_left_alone_even_by_the_hurried(serve: Callable[..., Any]) -> None:
+    """What takes far longer than nearly all others do is sick, however soon a deadline ends it."""
+    runtime, servers = serve(2, breaker_failures=1, breaker_open_s=600)
+    longest_s = 0.0
+    for _ in range(LEAST_SAMPLES):
+        begun_s = time.monotonic()
+        runtime.forward(IDS, LENGTHS)
+        longest_s = max(longest_s, time.monotonic() - begun_s)
+    left_s = 1.1 * HOPELESS * longest_s
+    servers[0].play(*[Hold()] * 9)
+    late = 0
+    for _ in range(9):
+        try:
+            runtime.forward_within(IDS, LENGTHS, waiting(left_s))
+        except DeadlineExceeded:
+            late += 1
+    assert late == 1

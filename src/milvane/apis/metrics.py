@@ -254,6 +254,7 @@ def _passes(engines: Mapping[str, CountingEngine]) -> Iterator[Metric]:
         ("milvane_passes", "Forward passes.", "passes"),
         ("milvane_failed_passes", "Forward passes that failed.", "failed_passes"),
         ("milvane_split_passes", "Forward passes too large for the memory.", "split_passes"),
+        ("milvane_given_up_passes", "Remote passes that nobody waited for.", "given_up_passes"),
         ("milvane_busy_seconds", "Seconds spent in forward passes.", "busy_s"),
     ):
         samples = [

@@ -13,7 +13,7 @@ from milvane.domain.callers import ANYONE
 from milvane.domain.models import Lane
 from milvane.inference.batching import round_up
 from milvane.inference.passes import PassQueue, QueueLimits, Work
-from milvane.inference.runtimes.port import Runtime
+from milvane.inference.runtimes.port import Patience, PatientRuntime, Runtime
 
 
 class Batcher(PassQueue[NDArray[np.int32]]):
@@ -37,7 +37,13 @@ class Batcher(PassQueue[NDArray[np.int32]]):
             clock: Seconds that never go back.
         """
         super().__init__(
-            partial(_forward, runtime), limits, concurrency=runtime.concurrency, clock=clock
+            partial(_forward, runtime.forward),
+            limits,
+            forward_within=partial(_forward_within, runtime)
+            if isinstance(runtime, PatientRuntime)
+            else None,
+            concurrency=runtime.concurrency,
+            clock=clock,
         )
         self._width = runtime.width
 
@@ -100,9 +106,18 @@ class Batcher(PassQueue[NDArray[np.int32]]):
         return pooled
 
 
-def _forward(runtime: Runtime, token_ids: list[NDArray[np.int32]]) -> NDArray[np.float32]:
+def _forward_within(
+    runtime: PatientRuntime, patience: Patience
+) -> Callable[[list[NDArray[np.int32]]], NDArray[np.float32]]:
+    return partial(_forward, partial(runtime.forward_within, patience=patience))
+
+
+def _forward(
+    forward: Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]],
+    token_ids: list[NDArray[np.int32]],
+) -> NDArray[np.float32]:
     lengths = np.array([len(ids) for ids in token_ids], np.int32)
     padded = np.zeros((len(token_ids), round_up(int(lengths.max()))), np.int32)
     for row, ids in enumerate(token_ids):
         padded[row, : len(ids)] = ids
-    return runtime.forward(padded, lengths)
+    return forward(padded, lengths)

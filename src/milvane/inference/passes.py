@@ -37,7 +37,7 @@ from milvane.inference.batching import (
     round_up,
 )
 from milvane.inference.lanes import LaneQueue
-from milvane.inference.runtimes.port import Unanswered
+from milvane.inference.runtimes.port import Patience, Unanswered
 from milvane.measures import INPUTS, TOKENS, Distribution
 
 LOG = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ class Counts:
     failed_passes: int = 0
     split_passes: int = 0
     """Those that did not fit into the device's memory."""
+    given_up_passes: int = 0
+    """Those that were ended because nobody waited for them any more."""
     inputs: int = 0
     tokens: int = 0
     padded_tokens: int = 0
@@ -114,6 +116,7 @@ class _Request:
     missing: int
     done: asyncio.Future[None]
     queued_at_s: float
+    deadline_s: float | None = None
     has_begun: bool = False
 
 
@@ -125,14 +128,24 @@ class _Input(Generic[Load]):
     load: Load
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass(Generic[Load]):
+    """One that runs."""
+
+    inputs: list[_Input[Load]]
+    patience: Patience | None
+    """None if it cannot be ended."""
+
+
 @dataclass(slots=True)
 class _Outcome:
     """What one pass gave: a row or a failure for each of its inputs."""
 
     results: list[NDArray[np.float32] | ServiceError]
     elapsed_s: float
-    failed: bool
-    split: bool
+    failed: bool = False
+    split: bool = False
+    given_up: bool = False
 
 
 class PassQueue(Generic[Load]):
@@ -148,6 +161,7 @@ class PassQueue(Generic[Load]):
         forward: Forward[Load],
         limits: QueueLimits,
         *,
+        forward_within: Callable[[Patience], Forward[Load]] | None = None,
         concurrency: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -159,12 +173,16 @@ class PassQueue(Generic[Load]):
 
             limits: Bounds of passes and lanes.
 
+            forward_within: Makes what computes one pass as long as somebody waits for it; none if
+                a pass cannot be ended.
+
             concurrency: Passes that may run at once.
 
             clock: Seconds that never go back.
         """
         self.counts = Counts()
         self._forward = forward
+        self._forward_within = forward_within
         self._limits = limits
         self._concurrency = concurrency
         self._clock = clock
@@ -176,7 +194,7 @@ class PassQueue(Generic[Load]):
         self._open = False
         self._wakeup_is_due = False
         self._pool: ThreadPoolExecutor | None = None
-        self._passes: set[asyncio.Future[_Outcome]] = set()
+        self._passes: dict[asyncio.Future[_Outcome], _Pass[Load]] = {}
 
     async def __aenter__(self) -> Self:
         self._pool = ThreadPoolExecutor(self._concurrency, "milvane-forward")
@@ -248,12 +266,13 @@ class PassQueue(Generic[Load]):
 
             Internal: If the network fails on one of these inputs.
         """
-        queue, loop = self._lanes[lane], asyncio.get_running_loop()
+        queue, loop, now_s = self._lanes[lane], asyncio.get_running_loop(), self._clock()
         request = _Request(
             rows=[np.empty(0, np.float32)] * len(work),
             missing=len(work),
             done=loop.create_future(),
-            queued_at_s=self._clock(),
+            queued_at_s=now_s,
+            deadline_s=None if time_left_s is None else now_s + time_left_s,
         )
         inputs = [_Input(request, row, each.tokens, each.load) for row, each in enumerate(work)]
         self._admit(inputs, lane, tenant, time_left_s)
@@ -267,7 +286,7 @@ class PassQueue(Generic[Load]):
         try:
             await request.done
         except asyncio.CancelledError:
-            queue.drop(lambda item: item.request is request)
+            self._forget(request, lane)
             raise
         finally:
             if timer is not None:
@@ -278,7 +297,14 @@ class PassQueue(Generic[Load]):
         if not request.done.done():
             self.counts.lanes[lane].expired_requests += 1
             request.done.set_exception(DeadlineExceeded("the deadline passed in the queue"))
-            self._lanes[lane].drop(lambda item: item.request is request)
+            self._forget(request, lane)
+
+    def _forget(self, request: _Request, lane: Lane) -> None:
+        """Drop what nobody waits for any more, and end passes that hold nothing else."""
+        self._lanes[lane].drop(lambda item: item.request is request)
+        for running in self._passes.values():
+            if running.patience and all(item.request.done.done() for item in running.inputs):
+                running.patience.end()
 
     def _admit(
         self, inputs: Sequence[_Input[Load]], lane: Lane, tenant: str, time_left_s: float | None
@@ -328,10 +354,14 @@ class PassQueue(Generic[Load]):
             lane, inputs = taken
             self._idle_slots -= 1
             self._begin(lane, inputs)
+            forward, patience = self._forward, None
+            if self._forward_within is not None:
+                patience = Patience(_latest_deadline_s(inputs), clock=self._clock)
+                forward = self._forward_within(patience)
             running = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._compute, [item.load for item in inputs]
+                self._pool, self._compute, forward, [item.load for item in inputs]
             )
-            self._passes.add(running)
+            self._passes[running] = _Pass(inputs, patience)
             running.add_done_callback(partial(self._finish, lane, inputs))
 
     def _begin(self, lane: Lane, inputs: Sequence[_Input[Load]]) -> None:
@@ -354,12 +384,15 @@ class PassQueue(Generic[Load]):
         self._overtakes = self._overtakes + 1 if overtaking else 0
         return lane, self._lanes[lane].take(self._idle_slots, self._limits.max_pass_tokens)
 
-    def _compute(self, loads: list[Load]) -> _Outcome:
+    def _compute(self, forward: Forward[Load], loads: list[Load]) -> _Outcome:
         """Run one pass in a thread of the pool; if it fails, find out on which inputs."""
         started_s, failed, split = self._clock(), False, False
         results: list[NDArray[np.float32] | ServiceError]
         try:
-            results = [*_run(self._forward, loads)]
+            results = [*_run(forward, loads)]
+        except DeadlineExceeded as late:
+            elapsed_s = self._clock() - started_s
+            return _Outcome([late for _ in loads], elapsed_s, given_up=True)
         except Exception as error:  # noqa: BLE001 - a bad pass must not end the queue
             LOG.warning("A pass of %d inputs failed: %s", len(loads), error)
             failed, split = True, is_out_of_memory(error)
@@ -367,31 +400,32 @@ class PassQueue(Generic[Load]):
                 results = [_as_failure(error) for _ in loads]
             elif split:
                 middle = (len(loads) + 1) // 2
-                results = _run_half(self._forward, loads[:middle])
-                results += _run_half(self._forward, loads[middle:])
+                results = _run_half(forward, loads[:middle])
+                results += _run_half(forward, loads[middle:])
             else:
-                results = [_run_alone(self._forward, load) for load in loads]
+                results = [_run_alone(forward, load) for load in loads]
         return _Outcome(results, self._clock() - started_s, failed, split)
 
     def _finish(
         self, lane: Lane, inputs: list[_Input[Load]], running: asyncio.Future[_Outcome]
     ) -> None:
-        self._passes.discard(running)
+        del self._passes[running]
         self._idle_slots += 1
         outcome = running.result()
         self._count(outcome, inputs, self.counts.lanes[lane])
         for item, result in zip(inputs, outcome.results, strict=True):
-            self._deliver(item, result)
+            self._deliver(lane, item, result)
         self._start_passes()
 
-    def _deliver(self, item: _Input[Load], result: NDArray[np.float32] | ServiceError) -> None:
+    def _deliver(
+        self, lane: Lane, item: _Input[Load], result: NDArray[np.float32] | ServiceError
+    ) -> None:
         request = item.request
         if request.done.done():
             return
         if isinstance(result, ServiceError):
             request.done.set_exception(result)
-            for queue in self._lanes.values():
-                queue.drop(lambda item: item.request is request)
+            self._forget(request, lane)
             return
         request.rows[item.row] = result
         request.missing -= 1
@@ -405,6 +439,7 @@ class PassQueue(Generic[Load]):
         counts.passes += 1
         counts.failed_passes += outcome.failed
         counts.split_passes += outcome.split
+        counts.given_up_passes += outcome.given_up
         counts.busy_s += outcome.elapsed_s
         for each in (counts, lane):
             each.inputs += len(inputs)
@@ -413,7 +448,7 @@ class PassQueue(Generic[Load]):
         lane.pass_times_s.add(outcome.elapsed_s)
         lane.pass_tokens.add(tokens)
         lane.pass_inputs.add(len(inputs))
-        if outcome.elapsed_s > 0:
+        if outcome.elapsed_s > 0 and not (outcome.failed or outcome.given_up):
             rate = tokens / outcome.elapsed_s * self._concurrency
             self._fastest_tokens_per_s = max(self._fastest_tokens_per_s, rate)
             before = self._tokens_per_s or rate
@@ -425,6 +460,12 @@ class PassQueue(Generic[Load]):
                 if not item.request.done.done():
                     item.request.done.set_exception(error)
             queue.drop(lambda _: True)
+
+
+def _latest_deadline_s(inputs: Sequence[_Input[Load]]) -> float | None:
+    """Say from when on nobody waits for a pass; none if somebody always does."""
+    known = [deadline_s for item in inputs if (deadline_s := item.request.deadline_s) is not None]
+    return max(known) if len(known) == len(inputs) else None
 
 
 def _run(forward: Forward[Load], loads: list[Load]) -> list[NDArray[np.float32]]:

@@ -21,7 +21,7 @@ from milvane.domain.errors import (
 from milvane.domain.models import Lane
 from milvane.inference.batcher import Batcher
 from milvane.inference.passes import QueueLimits, is_out_of_memory
-from milvane.inference.runtimes.port import Unanswered
+from milvane.inference.runtimes.port import Patience, Unanswered
 
 Ids = NDArray[np.int32]
 
@@ -479,3 +479,96 @@ async def test_failure_of_no_input_is_not_looked_for(failure: ServiceError) -> N
             with pytest.raises(type(failure), match=failure.message):
                 await request
     assert lost.passes == 1
+
+
+class PatientRuntime(SteppedRuntime):
+    """Ends a pass for which nobody waits, and keeps what it was told of each."""
+
+    def __init__(self, *, permits: int = 0) -> None:
+        super().__init__(permits=permits)
+        self.patiences: list[Patience] = []
+        self.ended = threading.Event()
+        """A pass was ended."""
+
+    def forward_within(
+        self, token_ids: Ids, lengths: Ids, patience: Patience
+    ) -> NDArray[np.float32]:
+        """Compute on the test's word, unless nobody waits any more."""
+        self.patiences.append(patience)
+        if (token_ids == POISON).any():
+            raise RuntimeError("poison")  # at once: the test's word is for the others
+        is_over = threading.Event()
+        for tell in (is_over.set, self.ended.set, self.allow):
+            patience.when_over(tell)
+        vectors = self.forward(token_ids, lengths)
+        if is_over.is_set():
+            raise DeadlineExceeded("nobody waits")
+        return vectors
+
+
+async def test_pass_is_waited_for_until_its_last_deadline() -> None:
+    """A runtime is told how long the most patient of a pass's callers waits, be it for ever."""
+    runtime = PatientRuntime()
+    async with Batcher(runtime, LIMITS, clock=lambda: 100.0) as batcher:
+        for times_left_s in ([5.0], [5.0, 9.0, 7.0], [5.0, None]):
+            requests = [
+                asyncio.ensure_future(
+                    batcher.compute(inputs(1), lane=Lane.BULK, time_left_s=time_left_s)
+                )
+                for time_left_s in times_left_s
+            ]
+            assert len(await runtime.wait_for_pass()) == len(times_left_s)
+            runtime.allow()
+            await asyncio.gather(*requests)
+    assert [patience.left_s() for patience in runtime.patiences] == [5.0, 9.0, None]
+
+
+async def test_pass_is_ended_once_nobody_waits_for_it() -> None:
+    """One caller that stays keeps a pass going; the last one that leaves ends it."""
+    runtime = PatientRuntime()
+    async with Batcher(runtime, LIMITS) as batcher:
+        leaves, stays = submit(batcher, inputs(1)), submit(batcher, inputs(2))
+        assert sorted(await runtime.wait_for_pass()) == [1, 2]
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        assert not runtime.ended.is_set()
+        runtime.allow()
+        assert firsts(await stays) == [2.0]
+        both = [submit(batcher, inputs(first)) for first in (3, 4)]
+        await runtime.wait_for_pass()
+        for each in both:
+            each.cancel()
+        await asyncio.wait(both)
+        assert runtime.ended.wait(PATIENCE_S)
+    counts = batcher.counts
+    assert (counts.passes, counts.given_up_passes, counts.failed_passes) == (2, 1, 0)
+
+
+async def test_failed_request_does_not_hold_its_other_passes() -> None:
+    """Who was told of one input's failure waits for none of the others."""
+    runtime = PatientRuntime()
+    runtime.concurrency = 2
+    async with Batcher(runtime, LIMITS) as batcher:
+        with pytest.raises(Internal):
+            await submit(batcher, inputs(POISON, 1, tokens=64))
+        assert runtime.ended.wait(PATIENCE_S)
+
+
+async def test_pass_that_was_ended_says_nothing_of_speed() -> None:
+    """What was never computed is not taken for how fast others can be."""
+    runtime, now_s = PatientRuntime(), 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 1.0
+        return now_s
+
+    async with Batcher(runtime, LIMITS, clock=clock) as batcher:
+        leaves = submit(batcher, inputs(1, tokens=400))
+        await runtime.wait_for_pass()
+        leaves.cancel()
+        runtime.allow()
+        await batcher.compute(inputs(2, tokens=40), lane=Lane.BULK)
+        assert batcher.counts.given_up_passes == 1
+        with pytest.raises(DeadlineExceeded, match="cannot be embedded"):
+            await batcher.compute(inputs(3, tokens=40), lane=Lane.BULK, time_left_s=0.4)

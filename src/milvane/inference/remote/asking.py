@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.breaking import Outcome, admit, settle
-from milvane.domain.errors import Overloaded, ServiceError, UpstreamRejected, UpstreamUnavailable
+from milvane.domain.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    ServiceError,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
 from milvane.inference.remote.balancing import choose, wait_s
 from milvane.inference.remote.dialects import Inputs
 from milvane.inference.remote.hedging import HedgeBudget, Latencies
@@ -29,8 +35,12 @@ FIRST_PAUSE_S = 0.1
 """Before the second attempt at the same replicas; doubles."""
 LEAST_TIME_S = 1.0
 """With less left, a request is refused rather than sent."""
+HOPELESS = 10
+"""How many times what is slow an attempt takes that counts against a replica, however it ends."""
 HEDGE = "hedge"
-_SICK = frozenset({Blame.CONNECTION, Blame.TIME, Blame.SERVER, Blame.ANSWER})
+_SICK = frozenset({Blame.CONNECTION, Blame.TIME, Blame.LATE, Blame.SERVER, Blame.ANSWER})
+_TOO_SOON = frozenset({Blame.TIME, Blame.LATE})
+"""What may be the fault of whoever had little time."""
 _UNTRUSTED = frozenset({Blame.ACCESS, Blame.CONNECTION})
 
 
@@ -51,6 +61,8 @@ class _Ask:
     inputs: Inputs
     tokens: int
     deadline: float
+    is_hurried: bool
+    """The deadline is that of those who wait, and less than the replicas are given otherwise."""
 
 
 class Asker:
@@ -74,7 +86,9 @@ class Asker:
         self._latencies = Latencies()
         self._budget = HedgeBudget(settings.hedge_share)
 
-    async def ask(self, inputs: Inputs, tokens: int) -> NDArray[np.float32]:
+    async def ask(
+        self, inputs: Inputs, tokens: int, time_left_s: float | None = None
+    ) -> NDArray[np.float32]:
         """
         Get the vectors of one request's inputs.
 
@@ -82,6 +96,8 @@ class Asker:
             inputs: Token ids or texts.
 
             tokens: Of all of them, to tell what is slow.
+
+            time_left_s: Until nobody waits any more; none if somebody always does.
 
         Returns:
             Shape ``(inputs, width)``, finite and not zero, of any length.
@@ -91,16 +107,21 @@ class Asker:
 
             Overloaded: If all of them ask to be left alone for longer than there is time.
 
+            DeadlineExceeded: If nobody waits any more.
+
             UpstreamRejected: If this request is refused, or cannot be answered with vectors.
 
             UpstreamUnavailable: If they fail over it.
         """
-        asked = _Ask(inputs, tokens, self._watch.clock() + self._settings.request_timeout_s)
+        longest_s = self._settings.request_timeout_s
+        is_hurried = time_left_s is not None and time_left_s < longest_s
+        left_s = time_left_s if time_left_s is not None and is_hurried else longest_s
+        asked = _Ask(inputs, tokens, self._watch.clock() + left_s, is_hurried)
         self.counts.requests += 1
         tried: set[int] = set()
         failure: AttemptFailed | None = None
         for attempt in range(self._settings.max_attempts):
-            position = await self._find(tried, attempt, asked.deadline, failure)
+            position = await self._find(tried, attempt, asked, failure)
             self.counts.retries += attempt > 0
             tried.add(position)
             try:
@@ -109,13 +130,15 @@ class Asker:
                 failure = failed
             if failure.blame is Blame.REQUEST:
                 break
-        raise self._final(failure)
+        raise self._final(asked, failure)
 
     async def _find(
-        self, tried: set[int], attempts: int, deadline: float, failure: AttemptFailed | None
+        self, tried: set[int], attempts: int, asked: _Ask, failure: AttemptFailed | None
     ) -> int:
         """Choose a replica that was not tried yet; else any, after a pause."""
-        watch = self._watch
+        watch, deadline = self._watch, asked.deadline
+        if asked.is_hurried and watch.clock() >= deadline:
+            raise _late()
         position = choose(watch.states, watch.limits, now=watch.clock(), avoid=tried)
         if position is not None:
             return position
@@ -124,31 +147,38 @@ class Asker:
             jitter = 1 + random.random() / 4  # noqa: S311
             pause_s = FIRST_PAUSE_S * 2.0 ** (attempts - 1) * jitter
             await asyncio.sleep(min(pause_s, max(deadline - watch.clock(), 0.0)))
-        # Whoever is asked with no time left looks sick for it, and is not.
+        # Whoever is asked with no time left looks sick for it, and is not; see `_judge`.
         least_s = min(LEAST_TIME_S, self._settings.attempt_timeout_s / 4)
+        if asked.is_hurried:
+            least_s = 0.0
         while True:
             now = watch.clock()
             left_s = deadline - now
             position = choose(watch.states, watch.limits, now=now)
-            if position is not None and left_s >= least_s:
+            if position is not None and left_s > least_s:
                 return position
             useful_s = wait_s(watch.states, watch.limits, now=now)
             if useful_s is None:
-                raise self._final(failure)
-            if left_s < least_s or (isfinite(useful_s) and useful_s > left_s):
-                raise _busy(useful_s if isfinite(useful_s) else USUAL_BUSY_S)
+                raise self._final(asked, failure)
+            if isfinite(useful_s) and useful_s > left_s:
+                raise _busy(useful_s)
+            if left_s <= least_s:
+                raise _late() if asked.is_hurried else _busy(USUAL_BUSY_S)
             watch.changed.clear()
             with suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(watch.changed.wait(), min(useful_s, left_s))
 
-    def _final(self, failure: AttemptFailed | None) -> ServiceError:
+    def _final(self, asked: _Ask, failure: AttemptFailed | None) -> ServiceError:
         """Say to callers why there are no vectors, without the servers' addresses."""
         blame = failure.blame if failure else None
+        if blame is Blame.LATE and asked.is_hurried:
+            return _late()
         if failure and blame in (Blame.REQUEST, Blame.ANSWER):
             return UpstreamRejected(f"the server that runs these weights: {failure.message}")
         if failure and blame is Blame.BUSY:
             return _busy(failure.retry_after_s or USUAL_BUSY_S)
-        if failure and blame is Blame.SERVER and self._watch.trouble() is None:
+        is_servers = blame in (Blame.SERVER, Blame.LATE)
+        if failure and is_servers and self._watch.trouble() is None:
             return UpstreamUnavailable(f"the server that runs these weights: {failure.message}")
         said = dict.fromkeys(replica.trouble for replica in self._watch.replicas)
         reasons = failure.message if failure else "; ".join(said)
@@ -205,18 +235,34 @@ class Asker:
 
         def end(task: asyncio.Task[NDArray[np.float32]]) -> None:
             # A callback, for it also runs if the task is cancelled before its first step.
-            if task.cancelled():
-                self._settle(replica, Outcome.UNKNOWN, None)
-                return
-            error = task.exception()
-            if error is None:
-                self._latencies.add(asked.tokens, watch.clock() - started)
+            elapsed_s = watch.clock() - started
+            error = None if task.cancelled() else task.exception()
+            if not task.cancelled() and error is None:
+                self._latencies.add(asked.tokens, elapsed_s)
             failure = error if isinstance(error, AttemptFailed) else None
-            is_sick = failure is not None and failure.blame in _SICK
-            self._settle(replica, Outcome.SICK if is_sick else Outcome.HEALTHY, failure)
+            outcome = self._judge(asked, failure, elapsed_s, is_cancelled=task.cancelled())
+            self._settle(replica, outcome, failure)
 
         task.add_done_callback(end)
         return task
+
+    def _judge(
+        self, asked: _Ask, failure: AttemptFailed | None, elapsed_s: float, *, is_cancelled: bool
+    ) -> Outcome:
+        """
+        Say what the end of an attempt tells of the replica's health.
+
+        Of one that was not waited for as long as usual, nothing, unless a whole crowd of others
+        would have been answered meanwhile: else a replica that hangs is never left alone where
+        everybody is in a hurry.
+        """
+        is_short = asked.is_hurried and failure is not None and failure.blame in _TOO_SOON
+        if is_cancelled or is_short:
+            slow_s = self._latencies.slow_s(asked.tokens)
+            is_hopeless = slow_s is not None and elapsed_s > HOPELESS * slow_s
+            return Outcome.SICK if is_hopeless else Outcome.UNKNOWN
+        is_sick = failure is not None and failure.blame in _SICK
+        return Outcome.SICK if is_sick else Outcome.HEALTHY
 
     def _settle(self, replica: Replica, outcome: Outcome, failure: AttemptFailed | None) -> None:
         """Note how an attempt ended."""
@@ -242,3 +288,7 @@ def _busy(retry_after_s: float) -> Overloaded:
         "the servers that run these weights are busy: try again later",
         retry_after_s=max(retry_after_s, 1.0),
     )
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed before a server that runs these weights answered")

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.catalogue import Weights
-from milvane.domain.errors import Conflict
+from milvane.domain.errors import Conflict, DeadlineExceeded
 from milvane.inference.batching import round_up
 from milvane.inference.encoders.spelling import Speller
 from milvane.inference.encoders.text import TextEncoder
@@ -24,6 +24,7 @@ from milvane.inference.remote.dialects import Inputs
 from milvane.inference.remote.sending import Sender
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.remote.watching import Watch
+from milvane.inference.runtimes.port import Patience
 from milvane.inference.self_test import SELF_TEST_TEXTS
 
 CONNECT_TIMEOUT_S = 2.0
@@ -32,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class RemoteRuntime:
-    """Satisfies `runtimes.port.Runtime`; a pass becomes requests to replicas of one server."""
+    """A `Runtime`, and a patient one; a pass becomes requests to replicas of one server."""
 
     def __init__(self, settings: RemoteSettings, weights: Weights, encoder: TextEncoder) -> None:
         """
@@ -99,13 +100,29 @@ class RemoteRuntime:
 
             Overloaded: If the servers are busy for too long.
         """
+        return self.forward_within(token_ids, lengths, Patience())
+
+    def forward_within(
+        self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32], patience: Patience
+    ) -> NDArray[np.float32]:
+        """
+        Have a replica run the network as long as somebody waits for it; see `forward`.
+
+        Raises:
+            DeadlineExceeded: If nobody waits any more; what was sent is given up.
+        """
         rows = [ids[:length] for ids, length in zip(token_ids, lengths.tolist(), strict=True)]
         step = self._settings.max_request_inputs
         requests = [
             (self._inputs(rows[at : at + step]), int(lengths[at : at + step].sum()))
             for at in range(0, len(rows), step)
         ]
-        return self._run(self._ask_all(requests)).result()
+        asking = self._run(self._ask_all(requests, patience.left_s()))
+        patience.when_over(asking.cancel)
+        try:
+            return asking.result()
+        except CancelledError:
+            raise DeadlineExceeded("nobody waits for this pass any more") from None
 
     def close(self) -> None:
         """Close the connections; no pass may be running, and none may follow."""
@@ -119,8 +136,12 @@ class RemoteRuntime:
             return [row.tolist() for row in rows]
         return [self._speller.spell(row) for row in rows]
 
-    async def _ask_all(self, requests: list[tuple[Inputs, int]]) -> NDArray[np.float32]:
-        asking = [asyncio.ensure_future(self._asker.ask(*request)) for request in requests]
+    async def _ask_all(
+        self, requests: list[tuple[Inputs, int]], time_left_s: float | None
+    ) -> NDArray[np.float32]:
+        asking = [
+            asyncio.ensure_future(self._asker.ask(*request, time_left_s)) for request in requests
+        ]
         try:
             return np.concatenate(await asyncio.gather(*asking))
         finally:

@@ -27,6 +27,7 @@ _REFUSALS = (
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
+_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 class Blame(Enum):
@@ -39,6 +40,9 @@ class Blame(Enum):
     CONNECTION = "connection"
     """It broke, or none could be made."""
     TIME = "time"
+    """It did not answer in time."""
+    LATE = "late"
+    """It said itself that the time is not enough."""
     SERVER = "server"
     """It said itself that it failed."""
     BUSY = "busy"
@@ -80,6 +84,13 @@ class Sender:
         """
         Ask one replica for the vectors of some inputs.
 
+        Args:
+            url: The replica's, with its path.
+
+            inputs: Token ids or texts.
+
+            timeout_s: How long the answer is waited for; the replica is told.
+
         Returns:
             Shape ``(inputs, width)``, finite and not zero, of any length.
 
@@ -117,7 +128,7 @@ class Sender:
 
         async def exchange() -> tuple[int, httpx2.Headers, bytes]:
             async with self._client.stream(
-                method, url, headers=self._headers(), content=body
+                method, url, headers=self._headers(timeout_s), content=body
             ) as response:
                 async for chunk in response.aiter_bytes():
                     content.extend(chunk)
@@ -135,8 +146,9 @@ class Sender:
             said = str(error) or type(error).__name__
             raise AttemptFailed(f"the connection failed: {said}", Blame.CONNECTION) from None
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/json"}
+    def _headers(self, timeout_s: float) -> dict[str, str]:
+        # Another Milvane reads how long it is waited for, and ends what would come too late.
+        headers = {"content-type": "application/json", "x-request-timeout": f"{timeout_s:.3f}"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         return headers
@@ -165,6 +177,8 @@ def judge(status: int, headers: httpx2.Headers, said: str) -> AttemptFailed:
     if status == HTTPStatus.TOO_MANY_REQUESTS or is_closed:
         pause_s = USUAL_BUSY_S if retry_after_s is None else retry_after_s
         return AttemptFailed(message, Blame.BUSY, retry_after_s=pause_s)
+    if status in _TOO_LATE:
+        return AttemptFailed(message, Blame.LATE, retry_after_s=retry_after_s)
     if status in _REFUSALS:
         return AttemptFailed(message, Blame.REQUEST)
     if is_passing_status(status):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,42 @@ from milvane.domain.errors import UpstreamUnavailable
 
 class Unanswered(UpstreamUnavailable):
     """No pass can be run now, whatever it holds: none of its inputs is to blame."""
+
+
+class Patience:
+    """
+    How long somebody waits for a pass, and whether still.
+
+    Belongs to the queue, whose loop ends it; read in the thread of the pass.
+    """
+
+    def __init__(
+        self, deadline_s: float | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Begin to wait.
+
+        Args:
+            deadline_s: On the clock, from when on nobody waits; none if somebody always does.
+
+            clock: Seconds that never go back.
+        """
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._end: Future[None] = Future()
+
+    def left_s(self) -> float | None:
+        """Say how long somebody waits from now, never less than 0; none if always."""
+        return None if self._deadline_s is None else max(self._deadline_s - self._clock(), 0.0)
+
+    def end(self) -> None:
+        """Say that nobody waits any more; may be said again."""
+        if not self._end.done():
+            self._end.set_result(None)
+
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call `tell` once nobody waits any more, before the deadline; at once if it is so."""
+        self._end.add_done_callback(lambda _: tell())
 
 
 class Runtime(Protocol):
@@ -70,3 +109,18 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Free the network; no pass may be running, and none may follow."""
+
+
+@runtime_checkable
+class PatientRuntime(Protocol):
+    """A runtime that can end a pass for which nobody waits."""
+
+    def forward_within(
+        self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32], patience: Patience
+    ) -> NDArray[np.float32]:
+        """
+        Run the network over one padded batch as long as somebody waits; see `Runtime.forward`.
+
+        Raises:
+            DeadlineExceeded: If nobody waits any more.
+        """

@@ -130,7 +130,8 @@ def test_what_is_no_list_of_vectors_is_refused(content: bytes) -> None:
         (503, {}, Blame.SERVER, None),
         (500, {}, Blame.SERVER, None),
         (500, {"retry-after": "7"}, Blame.SERVER, 7.0),
-        (408, {}, Blame.SERVER, None),
+        (408, {}, Blame.LATE, None),
+        (504, {"retry-after": "7"}, Blame.LATE, 7.0),
     ],
 )
 def test_blame_follows_the_status(
