@@ -149,15 +149,55 @@ async def _serves_at_last(port: int) -> bool:
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: "
+        + b"y" * 900_000
+        + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
-    ids=["header", "headers", "path", "negative", "two lengths", "chunk", "no host"],
+    ids=[
+        "header",
+        "headers",
+        "path",
+        "negative",
+        "two lengths",
+        "chunk",
+        "trailer",
+        "no host",
+        "two hosts",
+        "proxy",
+        "not ascii",
+    ],
 )
 async def test_head_that_is_wrong_is_refused(head: bytes) -> None:
     """Huge heads and those that can be read in two ways end the connection with 400, or at once."""
     async with a_port() as port:
         assert (await exchange(port, head))[:12] in {b"HTTP/1.1 400", b""}
         assert await serves(port)
+
+
+async def test_offer_of_another_protocol_is_passed_over() -> None:
+    """Java's HTTP client offers HTTP/2 with each first request, and sends its body all the same."""
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIA"
+    async with a_port() as port:
+        said = REQUEST.replace(b"host: x", b"host: x\r\n" + offer)
+        together = await exchange(port, said + b"01" + LAST_REQUEST)
+        first = await connect(port, said)
+        await first[1].drain()
+        first[1].write(b"01" + LAST_REQUEST)
+        for answer in (together, await ended(first)):
+            assert answer.count(b"HTTP/1.1 200") == 2
+            assert b"\r\n01" in answer
+
+
+async def test_many_offers_of_another_protocol_are_passed_over() -> None:
+    """Requests in a row may each have one."""
+    async with a_port() as port:
+        offer = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+        answer = await exchange(port, offer * 1000 + LAST_REQUEST)
+        assert answer.count(b"HTTP/1.1 200") == 1001
 
 
 async def test_old_http_is_answered_and_closed() -> None:

@@ -16,6 +16,7 @@ from milvane.apis.background import Background, join_background, upload_limits
 from milvane.apis.dashscope.ports import AsyncTasks
 from milvane.apis.dashscope.routes import dashscope_router
 from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
+from milvane.apis.direct import DirectEndpoints, DirectPaths
 from milvane.apis.explorer import explorer_router
 from milvane.apis.health import health_router
 from milvane.apis.management.bundle import Management
@@ -84,6 +85,7 @@ def create_app(
         An ASGI application that owns nothing: it needs no lifespan and may be served at once.
     """
     measured = measured or Measured()
+    direct = DirectEndpoints()
     app = FastAPI(
         title="Milvane",
         version=version("milvane"),
@@ -93,6 +95,7 @@ def create_app(
         middleware=[
             *_middleware(settings, background, authenticator, measured, management, media),
             Middleware(WeightsNames, weights_of=service.weights_of),
+            Middleware(DirectPaths, endpoints=direct, answer_failure=_answer_failure),
         ],
         exception_handlers={
             ServiceError: _on_service_error,
@@ -106,13 +109,17 @@ def create_app(
     for router in pages:
         app.include_router(router)
     for prefix in PREFIXES:
-        app.include_router(openai_router(service, settings, vocabulary), prefix=prefix)
+        openai = openai_router(service, settings, vocabulary)
+        direct.add(openai, prefix)
+        app.include_router(openai, prefix=prefix)
     if background is not None:
         rates = StrictRates(clock, is_on=settings.strict_limits)
         tasks = join_background(app, background, settings, rates)
     if management is not None:
         app.include_router(management_router(management))
-    app.include_router(dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES))
+    dashscope = dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES)
+    direct.add(dashscope)
+    app.include_router(dashscope)
     app.include_router(aisearch_router(service, settings, clock))
     return app
 
@@ -136,6 +143,14 @@ def _middleware(
         Middleware(ManagementDoor, doorkeeper=management.doorkeeper if management else None),
         Middleware(BodyCap, max_body_bytes=settings.max_body_bytes, uploads=uploads),
     ]
+
+
+async def _answer_failure(request: Request, failure: Exception) -> Response:
+    if isinstance(failure, ServiceError):
+        return await _on_service_error(request, failure)
+    if isinstance(failure, HTTPException):
+        return await _on_http_refusal(request, failure)
+    raise failure
 
 
 async def _on_service_error(request: Request, error: ServiceError) -> Response:

@@ -10,25 +10,55 @@ from starlette.types import Receive
 LONGEST_WAIT_S = 86_400.0
 """What is said to be longer counts as no end."""
 
+HANG_UP = "milvane.hang_up"
+"""
+Extension of a request's scope: a function that takes what is to be called when the caller hangs up
+(at once if they have), or None to have nothing called any more. Two tasks are saved per request.
+"""
+
 _PATIENCE = (b"x-request-timeout", b"x-stainless-read-timeout")
 
 Result = TypeVar("Result")
 
 
-async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+async def run_while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """
     Do a caller's work, and cancel it if the caller hangs up.
 
-    Both tasks have ended when this returns or raises.
+    The work has ended when this returns or raises.
 
     Args:
-        receive: The request's channel, its body read to the end.
+        request: Its body has been read to the end.
 
         work: What to do; cancelled if it is not done first.
 
     Raises:
         ClientDisconnect: If the caller hung up first.
     """
+    call_on_hang_up = request.scope.get("extensions", {}).get(HANG_UP)
+    if call_on_hang_up is None:
+        return await _run_watched(request.receive, work)
+    task, hung_up = asyncio.current_task(), False
+
+    def leave() -> None:
+        nonlocal hung_up
+        hung_up = True
+        if task is not None:
+            task.cancel()
+
+    call_on_hang_up(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if hung_up:
+            raise ClientDisconnect from None
+        raise
+    finally:
+        call_on_hang_up(None)
+
+
+async def _run_watched(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the same where the server says only to those who ask that somebody has hung up."""
     worker = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_wait_for_hang_up(receive))
     try:

@@ -7,23 +7,27 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import anyio
-import h11
+import httptools
 import uvicorn
 from typing_extensions import Self
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from milvane.apis.connection import HANG_UP
 from milvane.domain.errors import Conflict
 
 logger = logging.getLogger(__name__)
 
 _FULL_IS_TOLD_EVERY_S = 10.0
 _SENT_AT_ONCE_BYTES = 65_536
+
+MAX_HEAD_BYTES = 65_536
+"""Of a request's head, beyond what came with its last packet."""
 
 
 class _Embedded(uvicorn.Server):
@@ -80,11 +84,13 @@ class _Gathering:
         self._transport.abort()
 
 
-class _Impatient(H11Protocol):
+class _Impatient(HttpToolsProtocol):
     """
-    HTTP/1.1 to clients that finish what they begin.
+    HTTP/1.1 to clients that finish what they begin, and keep to its rules.
 
-    uvicorn itself bounds only the time between two requests and, through h11, the bytes of a head.
+    uvicorn itself bounds only the time between two requests. The parser keeps what is unfinished of
+    a head, or of the lines around a body's pieces, however long it gets, and knows no rule about
+    hosts: both is seen to here.
     """
 
     patience_s: float
@@ -97,6 +103,15 @@ class _Impatient(H11Protocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _is_waiting_for_head = False
+    _is_in_head = False
+    _is_in_body = False
+    _offers_other = False
+    """Whether the head at hand offers another protocol."""
+    _has_moved = False
+    """Whether the bytes at hand completed a head or a piece of a body."""
+    _unfinished_bytes = 0
+    """Of what came since that happened last."""
+    _on_hang_up: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -121,11 +136,87 @@ class _Impatient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and wait for what is still missing."""
-        super().data_received(data)
-        self._wait_on()
+        self._unset_keepalive_if_required()
+        self._has_moved = False
+        try:
+            self._feed(data)
+            self._check_progress(len(data))
+        except httptools.HttpParserError as error:
+            logger.info("an HTTP request is refused: %s", error.__context__ or error)
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            self._wait_on()
+
+    def _feed(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = self._feed_until_offer(left)
+
+    def _feed_until_offer(self, data: memoryview) -> memoryview:
+        """Parse as far as there is no offer of another protocol; returns what is left."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            self._offers_other = False
+            self.parser.feed_data(head)
+            return data[upgrade.args[0] :]
+        return data[:0]
+
+    def _check_progress(self, came_bytes: int) -> None:
+        self._unfinished_bytes = 0 if self._has_moved else self._unfinished_bytes + came_bytes
+        if self._unfinished_bytes > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError(f"more than {MAX_HEAD_BYTES} bytes of a head")
+
+    def _head_without_offer(self) -> bytes:
+        """
+        Write the head at hand without its offer to go on in another protocol, which is not taken.
+
+        Java's client and `curl --http2` offer HTTP/2 so; the parser would take their bodies for it.
+        """
+        method: bytes = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("this is no proxy")
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                kept = b"keep-alive" if name == b"connection" else value
+                lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin with a request."""
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that does not say for whom it is (RFC 9112, section 3.2), else go on."""
+        if self.parser.should_upgrade():
+            self._offers_other = True
+            return
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise httptools.HttpParserError(f"{hosts} hosts are named")
+        self.scope["extensions"] = {HANG_UP: self._tell_hang_up}  # type: ignore[dict-item]
+        super().on_headers_complete()
+        self._is_in_head, self._is_in_body, self._has_moved = False, True, True
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._has_moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Be done with a request, as far as it comes from the client."""
+        if self._offers_other:  # its body is still to come
+            return
+        self._is_in_body, self._has_moved = False, True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Send the answer, which is whole."""
+        self._on_hang_up = None
         self.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
 
@@ -133,16 +224,21 @@ class _Impatient(H11Protocol):
         """Wait for nothing more."""
         self._stop_waiting()
         super().connection_lost(exc)
+        if self._on_hang_up is not None:
+            self._on_hang_up()
+
+    def _tell_hang_up(self, callback: Callable[[], None] | None) -> None:
+        self._on_hang_up = callback
+        if callback is not None and self.transport.is_closing():
+            callback()
 
     def _wait_on(self) -> None:
-        their_state = self.conn.their_state
-        answered = self.cycle is None or self.cycle.response_complete
-        if their_state is h11.IDLE and answered:
+        if self._is_in_body:
+            self._start_waiting(for_head=False)
+        elif self._is_in_head or self.cycle is None or self.cycle.response_complete:
             # Bytes of a head that come one by one do not prolong the wait.
             if not (self._waiting and self._is_waiting_for_head):
                 self._start_waiting(for_head=True)
-        elif their_state is h11.SEND_BODY:
-            self._start_waiting(for_head=False)
         else:
             self._stop_waiting()
 
@@ -217,6 +313,7 @@ class HttpListener:
             uvicorn.Config(
                 app,
                 http=protocol,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -1,12 +1,13 @@
 """Work ends when nobody waits for it."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from milvane.apis.connection import run_while_connected, time_left_s
+from milvane.apis.connection import HANG_UP, run_while_connected, time_left_s
 
 
 class Channel:
@@ -15,6 +16,11 @@ class Channel:
     def __init__(self) -> None:
         self.hung_up = asyncio.Event()
         self.closed = False
+
+    @property
+    def request(self) -> Request:
+        """The request, on a server that tells of a hang-up in its channel alone."""
+        return Request({"type": "http"}, self.receive)
 
     async def receive(self) -> Message:
         """Wait for the caller to hang up."""
@@ -34,7 +40,7 @@ async def test_result_is_returned_and_the_channel_left_alone() -> None:
         await asyncio.sleep(0)
         return 7
 
-    assert await run_while_connected(channel.receive, work()) == 7
+    assert await run_while_connected(channel.request, work()) == 7
     assert channel.closed
 
 
@@ -45,7 +51,7 @@ async def test_failure_of_the_work_is_its_own() -> None:
         raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):
-        await run_while_connected(Channel().receive, work())
+        await run_while_connected(Channel().request, work())
 
 
 async def test_hang_up_cancels_the_work() -> None:
@@ -62,7 +68,7 @@ async def test_hang_up_cancels_the_work() -> None:
             cancelled = True
 
     with pytest.raises(ClientDisconnect):
-        await run_while_connected(channel.receive, work())
+        await run_while_connected(channel.request, work())
     assert cancelled
 
 
@@ -82,7 +88,7 @@ async def test_rest_of_the_body_is_no_hang_up() -> None:
         await asked.wait()
         return "done"
 
-    assert await run_while_connected(receive, work()) == "done"
+    assert await run_while_connected(Request({"type": "http"}, receive), work()) == "done"
 
 
 async def test_cancellation_from_outside_reaches_the_work() -> None:
@@ -96,12 +102,72 @@ async def test_cancellation_from_outside_reaches_the_work() -> None:
         finally:
             ended.set()
 
-    task = asyncio.ensure_future(run_while_connected(Channel().receive, work()))
+    task = asyncio.ensure_future(run_while_connected(Channel().request, work()))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+class Line:
+    """A request whose server calls back when the caller hangs up."""
+
+    def __init__(self) -> None:
+        self.callback: Callable[[], None] | None = None
+        self.request = Request({"type": "http", "extensions": {HANG_UP: self.take}})
+
+    def take(self, callback: Callable[[], None] | None) -> None:
+        """Keep whom to call."""
+        self.callback = callback
+
+    def hang_up(self) -> None:
+        """End the connection."""
+        assert self.callback is not None
+        self.callback()
+
+
+async def test_call_about_a_hang_up_cancels_the_work() -> None:
+    """Where the server calls back, nobody needs to wait for it."""
+    line, ended = Line(), False
+
+    async def work() -> None:
+        nonlocal ended
+        asyncio.get_running_loop().call_soon(line.hang_up)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended = True
+
+    with pytest.raises(ClientDisconnect):
+        await run_while_connected(line.request, work())
+    assert ended
+    assert line.callback is None
+
+
+async def test_call_is_not_waited_for_after_the_work() -> None:
+    """Work that ends first gives its result, or its failure; then nobody is called any more."""
+    line = Line()
+    assert await run_while_connected(line.request, asyncio.sleep(0, 7)) == 7
+    assert line.callback is None
+
+    async def fail() -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await run_while_connected(line.request, fail())
+    assert line.callback is None
+
+
+async def test_cancellation_from_outside_is_no_hang_up() -> None:
+    """A server that stops takes the work with it, and says so."""
+    line = Line()
+    task = asyncio.ensure_future(run_while_connected(line.request, asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert line.callback is None
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class _Desk:
     async def embed(self, request: Request, asked: EmbedRequest) -> Embedded:
         """Embed, unless the caller hangs up."""
         work = self._service.embed(asked, time_left_s=time_left_s(request))
-        return await run_while_connected(request.receive, work)
+        return await run_while_connected(request, work)
 
 
 def aisearch_router(
@@ -167,7 +167,7 @@ def _add_contents(
         desk.check(content, len(body.input), model)
         asked = to_content_request(body, model, is_strict=settings.strict_limits)
         work = service.contents.embed(asked, time_left_s=time_left_s(request))
-        embedded = await run_while_connected(request.receive, work)
+        embedded = await run_while_connected(request, work)
         usage = usage_of(embedded)
         latency_ms, request_id = _latency_ms(started_s), request.state.request_id
         return await _answer(render_vectors(embedded, usage, latency_ms, request_id))

@@ -91,7 +91,7 @@ def dashscope_router(
         check_text_model(model)
         check_count(len(body.input.texts), _limit(model, settings))
         work = service.embed(to_request(body, model), time_left_s=time_left_s(request))
-        embedded = await run_while_connected(request.receive, work)
+        embedded = await run_while_connected(request, work)
         return await _answer(render_text_answer(embedded, request.state.request_id))
 
     async def embed_contents(request: Request) -> Response:
@@ -104,7 +104,7 @@ def dashscope_router(
         asked = to_content_request(body, model, is_strict=settings.strict_limits)
         left_s = time_left_s(request)
         work = service.contents.embed(asked.request, time_left_s=left_s)
-        embedded = await run_while_connected(request.receive, work)
+        embedded = await run_while_connected(request, work)
         return await _answer(render_content_answer(embedded, asked, request.state.request_id))
 
     text_extra = body_of(TextBody)

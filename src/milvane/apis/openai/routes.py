@@ -66,7 +66,7 @@ def openai_router(
         )
         asked = to_request(body, vocabulary)
         work = service.embed(asked, time_left_s=time_left_s(request))
-        embedded = await run_while_connected(request.receive, work)
+        embedded = await run_while_connected(request, work)
         pieces = render_embeddings(embedded, body=body, request_id=request.state.request_id)
         return Response(await join_yielding(pieces), media_type="application/json")
 
