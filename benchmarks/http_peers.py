@@ -181,14 +181,21 @@ def ours(stack: ExitStack, folder: Path) -> Peer:
 
 
 def to_onnx(python: Path, folder: Path) -> None:
-    """Have the weights written as ONNX, beside the others."""
-    command = [str(python.parent / "optimum-cli"), "export", "onnx", "--model", str(folder)]
-    command += ["--task", "feature-extraction", str(folder / "onnx")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE}
-    )
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip() or "it says nothing").splitlines()[-1])
+    """Have the weights written as ONNX, its layers fused, where Infinity looks for such files."""
+    tool, exported = str(python.parent / "optimum-cli"), str(folder / "onnx")
+    export = [tool, "export", "onnx", "--model", str(folder), "--task", "feature-extraction"]
+    # Else it is exported with its pooling, and without the output that Infinity reads.
+    export += ["--library-name", "transformers", exported]
+    # Infinity would fuse them itself, but calls an older optimum. Of a folder it takes any
+    # *_optimized.onnx as its own work, and finds no other file: it asks for it by its whole path.
+    fuse = [tool, "onnxruntime", "optimize", "--onnx_model", exported, "-O2"]
+    fuse += ["--output", str(folder / "fused")]
+    for command in (export, fuse):
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE}
+        )
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip() or "it says nothing").splitlines()[-1])
 
 
 def infinity(engine: str, *options: str) -> Callable[[ExitStack, Path], Peer]:
@@ -237,7 +244,8 @@ SERVERS: Mapping[str, Callable[[ExitStack, Path], Peer]] = {
     OURS: ours,
     "sentence-transformers, FastAPI": plain,
     "Infinity, torch bf16": infinity("torch", "--dtype", "bfloat16"),
-    "Infinity, ONNX": infinity("optimum"),
+    # This engine does not read how the model pools, and would take the first token's state.
+    "Infinity, ONNX": infinity("optimum", "--pooling-method", "mean"),
     "llama.cpp, bf16": llama,
     "vLLM, bf16": vllm,
 }
