@@ -8,6 +8,7 @@ end, which flushes; the ledger of usage and the database are last.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import (
@@ -111,6 +112,8 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             stack = await beneath.enter_async_context(AsyncExitStack())
             loading[name] = Loading(stack, enter_beside(stack, load_beside(name, settings, texts)))
         complete = await asyncio.to_thread(_import_the_rest)
+        gc.freeze()  # modules stay for good: each look for garbage among them would be a pause
+        gc.enable()
         running = await complete(
             Begun(settings, condition, parts, beneath, doors, served_by, connecting, loading)
         )

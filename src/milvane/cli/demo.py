@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from milvane.cli.models import pull_default_weights
+from milvane.cli.default_weights import pull_default_weights
 from milvane.domain.errors import Internal
 from milvane.settings import load_settings
 

@@ -246,12 +246,3 @@ def _pull(files: Packaged, settings: Settings, *, file: Path | None = None) -> N
         )
         progress.update(task, description=f"{files.name}: here and checked", total=1, completed=1)
     typer.echo(f"{files.name}: {folder}", err=True)
-
-
-def pull_default_weights(settings: Settings) -> None:
-    """Fetch every set of weights that serves a model, unless it is here."""
-    for deployed in dict.fromkeys(deploy(settings.deployments).values()):
-        name = WeightsName(settings.inference.weights_of(deployed))
-        # Gigabytes from a hub are fetched when somebody asks for them, not at a start.
-        if name in WEIGHTS and not _is_here(name, settings):
-            pull_with_progress(name, settings)

@@ -14,7 +14,7 @@ import typer
 
 from milvane import logs
 from milvane.bootstrap.starting import Running, running_server
-from milvane.cli.models import pull_default_weights
+from milvane.cli.default_weights import pull_default_weights
 from milvane.settings import Settings
 
 _INTERRUPTED = 130
@@ -33,6 +33,7 @@ def serve_until_stopped(settings: Settings) -> int:
     pull_default_weights(settings)
     _allow_files()
     _share_heaps()
+    _compute_alone()
     asyncio.run(_serve(settings))
     return 0
 
@@ -51,6 +52,11 @@ def _share_heaps() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError):  # only the GNU library has it
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def _compute_alone() -> None:
+    """Keep NumPy from threads of its own, which spin for the cores that networks compute on."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when it is imported, which is later
 
 
 async def _serve(settings: Settings) -> None:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from milvane.domain.errors import Conflict
 from milvane.instances.settings import LiteSettings
-from milvane.messages import leave_client_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # thread that computes: a merge, or a write.
     sys.setswitchinterval(_TURN_S)
     _return_freed_memory()
+    from milvane.messages import leave_client_out  # the supervisor imports this module too
+
     leave_client_out()  # 0.4 s and 60 MB: Milvus Lite's server takes pymilvus's messages alone
     from milvane.instances.lite.server import serve  # imports Milvus Lite and numpy
 
