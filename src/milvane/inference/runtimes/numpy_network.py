@@ -25,7 +25,6 @@ class NumpyNetwork:
     """A `Runtime` that needs nothing but NumPy."""
 
     precision = "f32"
-    concurrency = 1  # NumPy's own matrix products take all cores
 
     def __init__(self, network: Network, head: Head) -> None:
         """
@@ -38,6 +37,8 @@ class NumpyNetwork:
         """
         self.name = f"NumPy {np.__version__}"
         self.threads = usable_cores()
+        # The server keeps NumPy from threads of its own (`cli.serving`): passes run beside others.
+        self.concurrency = self.threads
         self.width = head.width_after(network.width)
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
