@@ -10,8 +10,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
-from milvane.media.bucket_contents import BucketContents
-from milvane.media.bucket_requests import Bucket
 from milvane.media.content_records import has_any
 from milvane.media.contents import Contents
 from milvane.media.errors import BadArgument, BadObjectName, SignatureMismatch, UnknownAccessKey
@@ -137,6 +135,9 @@ async def open_desk(
     async with AsyncExitStack() as stack:
         contents: Contents = FolderContents(database, folder / "contents")
         if settings.bucket is not None:
+            from milvane.media.bucket_contents import BucketContents  # most have no bucket
+            from milvane.media.bucket_requests import Bucket
+
             bucket = await stack.enter_async_context(Bucket(settings.bucket))
             contents = BucketContents(database, bucket, contents, clock)
         elif await database.read(has_any):

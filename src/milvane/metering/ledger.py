@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, String, Table, delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from milvane.domain.usage import UsageKey, UsageRecord
 from milvane.metering.folding import STEPS_S, SUMMED, Slot, Sums, floor_to, fold
 from milvane.metering.settings import MeteringSettings
+from milvane.storage.upserting import upsert_of
 from milvane.storage.usage_tables import (
     USAGE_CALLS,
     USAGE_KEYS,
@@ -57,7 +56,7 @@ def note_presence(connection: Connection, since: datetime, now: datetime) -> Non
             rows.append({"step_s": step_s, "begins_at": begins_at})
             begins_at += timedelta(seconds=step_s)
     for some in _portions(rows):
-        statement = _upsert(connection)(USAGE_PRESENCE).values(some)
+        statement = upsert_of(connection)(USAGE_PRESENCE).values(some)
         connection.execute(statement.on_conflict_do_nothing())
 
 
@@ -91,7 +90,7 @@ def _number_keys(connection: Connection, keys: Iterable[UsageKey]) -> Mapping[Us
     # In one order in every server, so that two that make the same keys do not wait for each other.
     for key in sorted(keys, key=_key_values):
         values = dict(zip(_KEY_COLUMNS, _key_values(key), strict=True))
-        statement = _upsert(connection)(USAGE_KEYS).values(values)
+        statement = upsert_of(connection)(USAGE_KEYS).values(values)
         connection.execute(statement.on_conflict_do_nothing())
         same = [USAGE_KEYS.c[name] == value for name, value in values.items()]
         numbers[key] = connection.execute(select(USAGE_KEYS.c.id).where(*same)).scalar_one()
@@ -169,17 +168,12 @@ def _upsert_adding(
 ) -> None:
     """Insert rows, or add their values to the rows that are there."""
     for some in _portions(rows):
-        statement = _upsert(connection)(table).values(some)
+        statement = upsert_of(connection)(table).values(some)
         statement = statement.on_conflict_do_update(
             index_elements=list(table.primary_key.columns),
             set_={name: table.c[name] + statement.excluded[name] for name in added},
         )
         connection.execute(statement)
-
-
-def _upsert(connection: Connection) -> Callable[[Table], Any]:
-    """Choose the insert that knows what to do when a row is there already."""
-    return postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
 
 
 def _portions(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:

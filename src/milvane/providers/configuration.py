@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import SecretStr
 
 from milvane.domain.errors import InvalidInput
@@ -123,6 +122,8 @@ def read_file(path: Path) -> Configuration:
     Raises:
         InvalidInput: If it is not there or is no YAML; the message shows nothing of its content.
     """
+    import yaml  # only where a `milvus.yaml` is named
+
     try:
         document = yaml.safe_load(path.read_bytes())
     except OSError as error:

@@ -20,7 +20,6 @@ from types import TracebackType
 
 import anyio
 import httpcore2
-import httpx2
 from typing_extensions import Self
 
 from milvane.domain.callers import ANYONE
@@ -338,6 +337,8 @@ def _normal_domain(name: str) -> str:
 @cache
 def _usual_certificates() -> ssl.SSLContext:
     """Read the certificates that servers are checked against; takes tens of milliseconds."""
+    import httpx2  # with its own client, which nothing here needs
+
     return httpx2.create_ssl_context()
 
 

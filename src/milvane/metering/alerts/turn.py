@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from milvane.storage.alert_tables import ALERT_TURN
+from milvane.storage.upserting import upsert_of
 
 
 def take_turn(connection: Connection, name: str, now: datetime, *, lasts_s: float) -> bool:
@@ -32,9 +31,8 @@ def take_turn(connection: Connection, name: str, now: datetime, *, lasts_s: floa
     taken = update(ALERT_TURN).where(*mine).values(holder=name, until=until)
     if connection.execute(taken).rowcount:
         return True
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    first = upsert(ALERT_TURN).values(id=1, holder=name, until=until).on_conflict_do_nothing()
-    connection.execute(first)
+    missing = upsert_of(connection)(ALERT_TURN).values(id=1, holder=name, until=until)
+    connection.execute(missing.on_conflict_do_nothing())
     holder = connection.execute(select(ALERT_TURN.c.holder).where(ALERT_TURN.c.id == 1)).scalar()
     return holder == name
 
