@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.inference.weights import folder_of
@@ -83,6 +84,28 @@ def test_vectors_are_those_of_the_other_server(
     assert cosines.min() >= 0.9999
     [cosine] = np.einsum("ij,ij->i", embed(there, [LONG]), embed(here, [LONG]))
     assert cosine >= 0.99
+
+
+def test_other_server_is_shown_in_the_metrics(
+    servers: tuple[MilvaneProcess, MilvaneProcess],
+) -> None:
+    """What it was sent and how it stands is there under its address, and its key is not."""
+    there, here = servers
+    embed(here, TEXTS)
+    page = httpx.get(f"{here.http_url}/metrics").text
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.labels.get("replica") == there.http_url
+        and sample.labels["weights"] == "other"
+        and sample.labels.get("condition", "ready") == "ready"
+    }
+    assert found["milvane_replica_requests_total"] >= 1
+    assert found["milvane_replica_request_duration_seconds_count"] >= 1
+    assert found["milvane_replica_condition"] == 1
+    assert found["milvane_replica_outstanding"] == 0
+    assert KEY not in page
 
 
 def test_loss_of_the_other_server_is_told_and_mended(

@@ -25,6 +25,7 @@ from milvane.domain.errors import (
     UpstreamUnavailable,
 )
 from milvane.inference.remote.asking import HOPELESS
+from milvane.inference.remote.balancing import Condition
 from milvane.inference.remote.hedging import LEAST_SAMPLES
 from milvane.inference.remote.runtime import RemoteRuntime
 from milvane.inference.runtimes.port import Patience, Unanswered
@@ -476,3 +477,40 @@ def test_replica_that_hangs_is_left_alone_even_by_the_hurried(serve: Callable[..
         except DeadlineExceeded:
             late += 1
     assert late == 1
+
+
+def test_each_replica_is_counted_by_itself(serve: Callable[..., Any]) -> None:
+    """What it was sent, what came of that, and how it stands, under its own address."""
+    runtime, servers = serve(2, breaker_failures=2, breaker_open_s=600)
+    servers[0].play(Reply(500), Reply(200, b"not json"))
+    for _ in range(3):
+        runtime.forward(IDS, LENGTHS)
+    first, second = runtime.replicas
+    assert [first.url, second.url] == [server.url for server in servers]
+    assert [first.counts.requests, second.counts.requests] == [2, 3]
+    assert first.counts.failures == {"server": 1, "answer": 1}
+    assert not second.counts.failures
+    assert sum(first.counts.answer_times_s.counts) == 0
+    assert sum(second.counts.answer_times_s.counts) == 3
+    assert (first.condition, first.outstanding) == (Condition.BROKEN, 0)
+    assert (second.condition, second.outstanding) == (Condition.READY, 0)
+
+
+def test_replica_that_is_busy_is_shown_so(serve: Callable[..., Any]) -> None:
+    """Requests under way are counted until they end, those given up too."""
+    runtime, [server] = serve(1)
+    hold, patience = Hold(), Patience()
+    server.play(hold, Reply(429, b"", {"Retry-After": "600"}))
+    with ThreadPoolExecutor(1) as pool:
+        passing = pool.submit(runtime.forward_within, IDS, LENGTHS, patience)
+        assert hold.asked.wait(10)
+        assert runtime.replicas[0].outstanding == 1
+        patience.end()
+        with pytest.raises(DeadlineExceeded):
+            passing.result(timeout=10)
+    with pytest.raises(Overloaded):
+        runtime.forward(IDS, LENGTHS)
+    [replica] = runtime.replicas
+    assert (replica.outstanding, replica.condition) == (0, Condition.RESTING)
+    assert (replica.counts.requests, replica.counts.given_up) == (2, 1)
+    assert replica.counts.failures == {"busy": 1}

@@ -9,8 +9,10 @@ from milvane.domain.breaking import Breaker, BreakerLimits
 from milvane.inference.remote.balancing import (
     GRACE_S,
     BalancingLimits,
+    Condition,
     ReplicaState,
     choose,
+    condition_of,
     is_usable,
     wait_s,
 )
@@ -78,6 +80,21 @@ def test_usable_replica_is_trusted_rested_and_not_broken(states: list[ReplicaSta
         )
         expected = state.is_trusted and state.not_before <= NOW and not is_broken
         assert is_usable(state, LIMITS, now=NOW) == expected
+
+
+@given(replicas)
+@example([ReplicaState(is_trusted=True, not_before=NOW)])
+@example([ReplicaState(is_trusted=True, breaker=Breaker(2, NOW))])
+@example([ReplicaState(is_trusted=True, breaker=Breaker(2, NOW, is_probing=True))])
+@example([ReplicaState(is_trusted=True, breaker=Breaker(2, NOW + 1), not_before=NOW + 1)])
+def test_condition_says_who_may_be_asked(states: list[ReplicaState]) -> None:
+    """Ready is asked, on trial only once; whoever is lost, broken or resting is not."""
+    for state in states:
+        condition = condition_of(state, LIMITS, now=NOW)
+        on_trial = condition is Condition.ON_TRIAL and not state.breaker.is_probing
+        assert is_usable(state, LIMITS, now=NOW) == (condition is Condition.READY or on_trial)
+        assert (condition is Condition.LOST) == (not state.is_trusted)
+        assert condition is not Condition.BROKEN or state.breaker.retry_at > NOW
 
 
 @given(replicas)

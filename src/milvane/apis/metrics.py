@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
+    from milvane.inference.remote.counting import ReplicaView
+
 PATH = "/metrics"
 DOOR = "http"
 UNKNOWN = "unknown"
@@ -53,6 +55,15 @@ class CountingEngine(Protocol):
 
     def pending_inputs(self, lane: Lane) -> int:
         """Say how many windows of texts wait in a lane."""
+
+
+@runtime_checkable
+class RemoteEngine(Protocol):
+    """An engine whose network may run on servers elsewhere."""
+
+    @property
+    def replicas(self) -> Sequence[ReplicaView]:
+        """How these stand; none if it runs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,14 @@ class _Collector:
         }
         yield from _queues(engines)
         yield from _passes(engines)
+        yield from _replicas(
+            [
+                ({"weights": str(name), "replica": replica.url}, replica)
+                for name, engine in measured.engines.items()
+                if isinstance(engine, RemoteEngine)
+                for replica in engine.replicas
+            ]
+        )
         if (cache := measured.cache) is not None:
             disk = None if cache.disk is None else cache.disk.counts
             yield from _cached(cache.counts, cache.memory.bytes, disk)
@@ -136,6 +155,9 @@ class _Collector:
 
 def show_all() -> Iterator[Metric]:
     """List every metric there is, with an invented sample of each, for the reference."""
+    from milvane.inference.remote.balancing import Condition
+    from milvane.inference.remote.counting import ReplicaCounts, ReplicaView
+
     operations = Operations()
     operations.add(Operation(DOOR, "POST /v1/embeddings", "200"), 0.0)
     engine = _Idle()
@@ -144,6 +166,10 @@ def show_all() -> Iterator[Metric]:
     yield from _models(models)
     yield from _queues({"all-minilm-l6-v2": engine})
     yield from _passes({"all-minilm-l6-v2": engine})
+    url, seen = "http://gpu-1:8000", ReplicaCounts(failures=Counter({"time": 0}))
+    yield from _replicas(
+        [({"weights": "gpus", "replica": url}, ReplicaView(url, seen, 0, Condition.READY))]
+    )
     yield from _cached(CacheCounts(), 0, DiskCounts())
     yield from _quotas({"tenant:default": 0.0})
     yield from _media(MediaCounts(refusals=Counter({("fetch", UNREACHABLE_KIND): 0})))
@@ -262,6 +288,49 @@ def _passes(engines: Mapping[str, CountingEngine]) -> Iterator[Metric]:
             for weights, engine in engines.items()
         ]
         yield _counter(name, text, samples)
+
+
+def _replicas(replicas: Sequence[tuple[Mapping[str, str], ReplicaView]]) -> Iterator[Metric]:
+    yield _counter(
+        "milvane_replica_requests",
+        "Requests to a server that runs weights elsewhere, repeats and hedges among them.",
+        [(labels, replica.counts.requests) for labels, replica in replicas],
+    )
+    yield _counter(
+        "milvane_replica_failures",
+        "Of them, those without vectors, by whose fault it was.",
+        [
+            ({**labels, "error_type": blame}, count)
+            for labels, replica in replicas
+            for blame, count in replica.counts.failures.copy().items()
+        ],
+    )
+    yield _counter(
+        "milvane_replica_given_up",
+        "Of them, those that another server was faster with, or nobody waited for.",
+        [(labels, replica.counts.given_up) for labels, replica in replicas],
+    )
+    yield _histogram(
+        "milvane_replica_request_duration_seconds",
+        "Seconds until such a server gave vectors.",
+        [(labels, replica.counts.answer_times_s) for labels, replica in replicas],
+    )
+    yield _plain(
+        "milvane_replica_outstanding",
+        "Requests under way to such a server.",
+        [(labels, replica.outstanding) for labels, replica in replicas],
+        kind="gauge",
+    )
+    yield _plain(
+        "milvane_replica_condition",
+        "1 for what such a server is: ready, resting, broken, on_trial or lost; else 0.",
+        [
+            ({**labels, "condition": each.value}, each is replica.condition)
+            for labels, replica in replicas
+            for each in type(replica.condition)
+        ],
+        kind="gauge",
+    )
 
 
 def _cached(counts: CacheCounts, memory_bytes: int, disk: DiskCounts | None) -> Iterator[Metric]:

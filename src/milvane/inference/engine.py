@@ -29,6 +29,7 @@ from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.isolation import IsolatedRuntime
 from milvane.inference.passes import Counts, QueueLimits
+from milvane.inference.remote.counting import ReplicaView
 from milvane.inference.remote.runtime import RemoteRuntime
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.runtimes.opening import open_runtime
@@ -214,6 +215,11 @@ class Engine:
     def trouble(self) -> str | None:
         """Say why nothing can be embedded now; none if it can."""
         return self._elsewhere.trouble() if self._elsewhere else None
+
+    @property
+    def replicas(self) -> Sequence[ReplicaView]:
+        """How the servers stand that run the network elsewhere; none if it runs here."""
+        return self._elsewhere.replicas if isinstance(self._elsewhere, RemoteRuntime) else ()
 
     @property
     def weighs_terms(self) -> bool:

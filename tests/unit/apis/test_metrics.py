@@ -17,6 +17,8 @@ from milvane.domain.errors import MediaRejected
 from milvane.domain.models import Lane, Modality
 from milvane.domain.readiness import Readiness
 from milvane.inference.passes import Counts
+from milvane.inference.remote.balancing import Condition
+from milvane.inference.remote.counting import ReplicaCounts, ReplicaView
 from milvane.measures import Operation
 from milvane.media.counting import MediaCounts
 from milvane.serving.caching.cache import VectorCache
@@ -137,6 +139,42 @@ async def test_media_is_shown_by_source_and_refusal() -> None:
     assert only(samples, "milvane_media_decode_duration_seconds_count", modality="video") == 1
     refused = only(samples, "milvane_media_refusals_total", stage="fetch", kind="media_rejected")
     assert refused == 1
+
+
+@dataclass
+class Elsewhere(Counting):
+    """An engine whose network runs on two servers."""
+
+    replicas: tuple[ReplicaView, ...] = ()
+
+
+async def test_servers_elsewhere_are_shown_one_by_one() -> None:
+    """What each was sent, how that ended, how long it takes, and how it stands."""
+    sick = ReplicaCounts(requests=7)
+    sick.failures.update(time=4, server=1)
+    well = ReplicaCounts(requests=9, given_up=2)
+    well.answer_times_s.add(0.02)
+    urls = ("http://gpu-1:8000", "https://gpu-2/v1")
+    engine = Elsewhere(
+        replicas=(
+            ReplicaView(urls[0], sick, 2, Condition.BROKEN),
+            ReplicaView(urls[1], well, 0, Condition.READY),
+        )
+    )
+    samples = await scrape(build(engine))
+    first, second = ({"weights": WEIGHTS, "replica": url} for url in urls)
+    assert only(samples, "milvane_replica_requests_total", **first) == 7
+    assert only(samples, "milvane_replica_failures_total", **first, error_type="time") == 4
+    assert only(samples, "milvane_replica_failures_total", **first, error_type="server") == 1
+    assert only(samples, "milvane_replica_outstanding", **first) == 2
+    assert only(samples, "milvane_replica_condition", **first, condition="broken") == 1
+    assert only(samples, "milvane_replica_condition", **first, condition="ready") == 0
+    assert only(samples, "milvane_replica_given_up_total", **second) == 2
+    assert only(samples, "milvane_replica_request_duration_seconds_count", **second) == 1
+    assert only(samples, "milvane_replica_condition", **second, condition="ready") == 1
+    assert not any(
+        name.startswith("milvane_replica") for name, _ in await scrape(build(Counting()))
+    )
 
 
 async def test_engine_is_shown_by_lane() -> None:

@@ -223,6 +223,7 @@ class Asker:
         """Count a request as under way, and send it in a task of its own."""
         watch = self._watch
         replica, started = watch.replicas[position], watch.clock()
+        replica.counts.requests += 1
         replica.state = replace(
             replica.state,
             outstanding=replica.state.outstanding + 1,
@@ -237,9 +238,14 @@ class Asker:
             # A callback, for it also runs if the task is cancelled before its first step.
             elapsed_s = watch.clock() - started
             error = None if task.cancelled() else task.exception()
-            if not task.cancelled() and error is None:
-                self._latencies.add(asked.tokens, elapsed_s)
             failure = error if isinstance(error, AttemptFailed) else None
+            if task.cancelled():
+                replica.counts.given_up += 1
+            elif failure is not None:
+                replica.counts.failures[failure.blame.value] += 1
+            elif error is None:
+                replica.counts.answer_times_s.add(elapsed_s)
+                self._latencies.add(asked.tokens, elapsed_s)
             outcome = self._judge(asked, failure, elapsed_s, is_cancelled=task.cancelled())
             self._settle(replica, outcome, failure)
 

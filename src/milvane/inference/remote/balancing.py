@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from milvane.domain.breaking import Breaker, BreakerLimits, is_admitted
 
@@ -38,6 +39,34 @@ class ReplicaState:
     not_before: float = 0.0
     """Until then it asked to be left alone."""
     breaker: Breaker = field(default_factory=Breaker)
+
+
+class Condition(Enum):
+    """How one replica stands, in a word."""
+
+    READY = "ready"
+    """It is asked, as far as it has room."""
+    RESTING = "resting"
+    """It asked to be left alone for a while."""
+    BROKEN = "broken"
+    """It failed too often in a row, and is left alone for a while."""
+    ON_TRIAL = "on_trial"
+    """It was left alone long enough: one request tells how it is now."""
+    LOST = "lost"
+    """It does not answer, or not as it should."""
+
+
+def condition_of(state: ReplicaState, limits: BalancingLimits, *, now: float) -> Condition:
+    """Say how a replica stands; it may be asked only if it is ready or on trial."""
+    if not state.is_trusted:
+        return Condition.LOST
+    breaker = state.breaker
+    is_open = breaker.failures >= limits.breaker.max_failures
+    if is_open and now < breaker.retry_at:
+        return Condition.BROKEN
+    if now < state.not_before:
+        return Condition.RESTING
+    return Condition.ON_TRIAL if is_open else Condition.READY
 
 
 def is_usable(state: ReplicaState, limits: BalancingLimits, *, now: float) -> bool:

@@ -20,6 +20,7 @@ from milvane.inference.batching import round_up
 from milvane.inference.encoders.spelling import Speller
 from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.remote.asking import Asker, AskingCounts
+from milvane.inference.remote.counting import ReplicaView
 from milvane.inference.remote.dialects import Inputs
 from milvane.inference.remote.sending import Sender
 from milvane.inference.remote.settings import RemoteSettings
@@ -80,6 +81,11 @@ class RemoteRuntime:
     def counts(self) -> AskingCounts:
         """What was sent since the start."""
         return self._asker.counts
+
+    @property
+    def replicas(self) -> list[ReplicaView]:
+        """How the replicas stand, in the order of the settings."""
+        return self._watch.view()
 
     def trouble(self) -> str | None:
         """Say why no pass can be run now; none if one can."""

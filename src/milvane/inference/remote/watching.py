@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from milvane.domain.breaking import Breaker, BreakerLimits
 from milvane.domain.errors import Conflict, UpstreamUnavailable
-from milvane.inference.remote.balancing import BalancingLimits, ReplicaState, can_serve
+from milvane.inference.remote.balancing import (
+    BalancingLimits,
+    ReplicaState,
+    can_serve,
+    condition_of,
+)
+from milvane.inference.remote.counting import ReplicaCounts, ReplicaView
 from milvane.inference.remote.dialects import Inputs
 from milvane.inference.remote.sending import AttemptFailed, Blame, Sender
 from milvane.inference.remote.settings import RemoteSettings
@@ -48,6 +54,7 @@ class Replica:
     missed_looks: int = 0
     is_other: bool = False
     """It answers, but is not what the settings say."""
+    counts: ReplicaCounts = field(default_factory=ReplicaCounts)
 
 
 class Watch:
@@ -91,6 +98,15 @@ class Watch:
     def states(self) -> list[ReplicaState]:
         """How all replicas stand, by position."""
         return [replica.state for replica in self.replicas]
+
+    def view(self) -> list[ReplicaView]:
+        """Show all replicas, by position; from any thread."""
+        now, views = self.clock(), []
+        for url, replica in zip(self._settings.urls, self.replicas, strict=True):
+            state = replica.state  # once: the thread of the requests puts another one in its place
+            condition = condition_of(state, self.limits, now=now)
+            views.append(ReplicaView(url, replica.counts, state.outstanding, condition))
+        return views
 
     async def start(self) -> None:
         """
