@@ -33,6 +33,7 @@ MAKERS: dict[str, Callable[[Network], Runtime]] = {
     "numpy": lambda network: NumpyNetwork(network, HEAD),
     "openvino-f32": lambda network: OpenvinoNetwork(network, HEAD, threads=2, precision="f32"),
     "openvino-auto": lambda network: OpenvinoNetwork(network, HEAD, threads=1, precision="auto"),
+    "openvino-int8": lambda network: OpenvinoNetwork(network, HEAD, threads=2, precision="int8"),
 }
 
 
@@ -60,8 +61,8 @@ def runtime(
 
 
 def tolerance(runtime: Runtime) -> float:
-    """How far components of about 1 may be off: bf16 keeps eight bits, over two layers."""
-    return 0.1 if runtime.precision == "bf16" else 2e-5
+    """How far components of about 1 may be off over two layers; 8 bits round every product."""
+    return {"f32": 2e-5, "bf16": 0.1, "int8": 0.3}[runtime.precision]
 
 
 def draw_batch(seed: int, lengths: list[int], tokens: int) -> tuple[Ids, Ids]:
@@ -121,7 +122,7 @@ def test_passes_from_many_threads_do_not_mix(runtime: Runtime) -> None:
 def test_runtime_describes_itself(runtime: Runtime) -> None:
     """What people and the engine must know is there."""
     assert runtime.name
-    assert runtime.precision in {"bf16", "f32"}
+    assert runtime.precision in {"bf16", "f32", "int8"}
     assert runtime.width == WIDTH
     assert runtime.max_tokens == POSITIONS
     assert runtime.concurrency >= 1

@@ -26,7 +26,7 @@ class Constants:
         """
         self._ov = ov
         self._ops = ov.opset13
-        self._precision = precision
+        self.precision = precision
         self.lent: list[Any] = []
         """Arrays that the graph uses where they lie; they must outlive it."""
 
@@ -39,7 +39,7 @@ class Constants:
 
     def matrix(self, weight: Stored) -> Node:
         """Keep a matrix that is multiplied, shape ``(out, in)``."""
-        return self._eight_bits(weight) if self._precision == "int8" else self._plain(weight)
+        return self._eight_bits(weight) if self.precision == "int8" else self._plain(weight)
 
     def _eight_bits(self, weight: Stored) -> Node:
         """Keep a matrix as 8-bit integers and a scale per row: products are still of floats."""
@@ -51,7 +51,7 @@ class Constants:
         return ops.multiply(whole, ops.constant(scales.astype(np.float32)))
 
     def _plain(self, values: Stored) -> Node:
-        if values.kind != "bf16" or self._precision == "f32":
+        if values.kind != "bf16" or self.precision == "f32":
             return self._ops.constant(values.f32())
         return self._ops.convert(self._lend(values), "f32")
 

@@ -17,6 +17,7 @@ from milvane.inference.runtimes.network import (
     Norm,
 )
 from milvane.inference.runtimes.openvino_constants import Constants
+from milvane.inference.runtimes.openvino_products import Products
 
 Node = Any
 """An OpenVINO node; the library has no types of its own."""
@@ -24,7 +25,9 @@ Node = Any
 _NOTHING = -1e9
 
 
-def build_graph(network: Network, head: Head, *, precision: str) -> tuple[Any, list[Any]]:
+def build_graph(
+    network: Network, head: Head, *, precision: str, rounds_states: bool = False
+) -> tuple[Any, list[Any]]:
     """
     Build the network.
 
@@ -35,6 +38,8 @@ def build_graph(network: Network, head: Head, *, precision: str) -> tuple[Any, l
 
         precision: As in `Runtime.precision`; decides how matrices are kept.
 
+        rounds_states: Round states to 8 bits before they are multiplied with matrices of 8 bits.
+
     Returns:
         A model with the inputs ``token_ids`` of shape ``(batch, tokens)`` and ``lengths`` of
         shape ``(batch,)``, both i32 and of any size, and one output as `Runtime.forward` gives it;
@@ -42,19 +47,21 @@ def build_graph(network: Network, head: Head, *, precision: str) -> tuple[Any, l
     """
     import openvino as ov  # heavy: only when a runtime is opened
 
-    builder = _Builder(ov, network, head, precision)
-    return builder.model(), builder.constants.lent
+    constants = Constants(ov, precision)
+    products = Products(ov, constants, rounds_states=rounds_states)
+    builder = _Builder(ov, network, head, products)
+    return builder.model(), constants.lent
 
 
 class _Builder:
     """Adds nodes for one network."""
 
-    def __init__(self, ov: Any, network: Network, head: Head, precision: str) -> None:
+    def __init__(self, ov: Any, network: Network, head: Head, products: Products) -> None:
         self._ov = ov
         self._ops = ov.opset13
         self._network = network
         self._head = head
-        self.constants = Constants(ov, precision)
+        self._products = products
         self._rotations: dict[int, tuple[Node, Node]] = {}
         self._masks: dict[int | None, Node | None] = {}
 
@@ -90,7 +97,7 @@ class _Builder:
 
     def _embed(self, token_ids: Node) -> Node:
         ops, network = self._ops, self._network
-        states = self.constants.look_up(network.words, token_ids)
+        states = self._products.constants.look_up(network.words, token_ids)
         if network.positions is not None:
             table = self._floats(network.positions)
             states = ops.add(states, ops.gather(table, self._places, self._axes(0)))
@@ -118,10 +125,7 @@ class _Builder:
         if attention.frequencies is not None:
             rotation = self._rotation(attention.frequencies)
             query, key = self._rotate(query, rotation), self._rotate(key, rotation)
-        key, value = self._share(key), self._share(value)
-        # A causal network never looks at padding, which stands on the right.
-        mask = [] if network.causal else [self._mask(attention.reach)]
-        attended = ops.scaled_dot_product_attention(query, key, value, *mask, causal=network.causal)
+        attended = self._look(query, key, value, attention.reach)
         joined = ops.reshape(
             ops.transpose(attended, self._axes(0, 2, 1, 3)),
             self._axes(0, 0, network.heads * network.head_width),
@@ -129,20 +133,44 @@ class _Builder:
         )
         return self._apply(joined, attention.output)
 
+    def _look(self, query: Node, key: Node, value: Node, reach: int | None) -> Node:
+        """Let query heads look at their key heads; all ``(batch, heads, tokens, head_width)``."""
+        ops, network = self._ops, self._network
+        shared = network.heads // network.key_heads
+        if shared == 1:
+            # A causal network never looks at padding, which stands on the right.
+            mask = [] if network.causal else [self._mask(reach)]
+            return ops.scaled_dot_product_attention(query, key, value, *mask, causal=network.causal)
+        # Queries that share a key stand below each other: no key is copied for them.
+        below = self._axes(0, network.key_heads, -1, network.head_width)
+        stacked = ops.reshape(query, below, special_zero=True)
+        mask = self._mask(reach)
+        attended = ops.scaled_dot_product_attention(stacked, key, value, mask, causal=False)
+        return ops.reshape(attended, ops.shape_of(query), special_zero=False)
+
     def _mask(self, reach: int | None) -> Node:
-        """Block padding and, where attention is local, what is too far away."""
+        """Block what a token does not see, the same for each head that shares a key."""
         if reach not in self._masks:
-            ops = self._ops
-            seen = ops.unsqueeze(self._real, self._axes(1, 2))
-            if reach is not None:
-                distance = ops.subtract(
-                    ops.unsqueeze(self._places, self._axes(0)),
-                    ops.unsqueeze(self._places, self._axes(1)),
-                )
-                near = ops.less_equal(ops.abs(distance), ops.constant(np.int32(reach)))
-                seen = ops.logical_and(seen, ops.unsqueeze(near, self._axes(0, 1)))
-            self._masks[reach] = ops.select(seen, self._floats(0.0), self._floats(_NOTHING))
+            ops, network = self._ops, self._network
+            mask = ops.select(self._visible(reach), self._floats(0.0), self._floats(_NOTHING))
+            if network.causal or reach is not None:  # it has a row for each token
+                mask = ops.concat([mask] * (network.heads // network.key_heads), 2)
+            self._masks[reach] = mask
         return self._masks[reach]
+
+    def _visible(self, reach: int | None) -> Node:
+        """Leave out what comes later; or padding and, where attention is local, what is far."""
+        ops = self._ops
+        across = ops.unsqueeze(self._places, self._axes(0))
+        down = ops.unsqueeze(self._places, self._axes(1))
+        if self._network.causal:
+            return ops.unsqueeze(ops.less_equal(across, down), self._axes(0, 1))
+        seen = ops.unsqueeze(self._real, self._axes(1, 2))
+        if reach is None:
+            return seen
+        distance = ops.abs(ops.subtract(across, down))
+        near = ops.less_equal(distance, ops.constant(np.int32(reach)))
+        return ops.logical_and(seen, ops.unsqueeze(near, self._axes(0, 1)))
 
     def _by_head(self, states: Node, linear: Linear, heads: int, norm: Norm | None) -> Node:
         ops = self._ops
@@ -153,33 +181,18 @@ class _Builder:
         )
         return ops.transpose(self._normalize(split, norm), self._axes(0, 2, 1, 3))
 
-    def _share(self, states: Node) -> Node:
-        """Repeat each key head for the query heads that share it."""
-        ops, network = self._ops, self._network
-        if network.heads == network.key_heads:
-            return states
-        shared = network.heads // network.key_heads
-        grouped = ops.unsqueeze(states, self._axes(2))
-        repeated = ops.broadcast(
-            grouped, self._axes(1, 1, shared, 1, 1), broadcast_spec="BIDIRECTIONAL"
-        )
-        # Batch and tokens may be of any size, and only one of them can be the rest.
-        sizes = ops.shape_of(states, "i64")
-        batch = ops.gather(sizes, self._axes(0), self._axes(0))
-        tokens = ops.gather(sizes, self._axes(2), self._axes(0))
-        target = ops.concat(
-            [batch, self._axes(network.heads), tokens, self._axes(network.head_width)], 0
-        )
-        return ops.reshape(repeated, target, special_zero=False)
-
     def _rotation(self, frequencies: NDArray[np.float32]) -> tuple[Node, Node]:
         """Look positions up in tables: in bf16, angles of far positions would have no digits."""
         if id(frequencies) not in self._rotations:
             ops = self._ops
             angles = np.outer(np.arange(self._network.max_tokens, dtype=np.float32), frequencies)
             tables = (np.concatenate([each(angles)] * 2, axis=1) for each in (np.cos, np.sin))
+            # Of four axes, and the halves below with their sizes: so OpenVINO knows a rotation.
             cosines, sines = (
-                ops.gather(self._floats(table), self._places, self._axes(0)) for table in tables
+                ops.unsqueeze(
+                    ops.gather(self._floats(table), self._places, self._axes(0)), self._axes(0, 1)
+                )
+                for table in tables
             )
             self._rotations[id(frequencies)] = (cosines, sines)
         return self._rotations[id(frequencies)]
@@ -187,7 +200,8 @@ class _Builder:
     def _rotate(self, states: Node, rotation: tuple[Node, Node]) -> Node:
         ops = self._ops
         cosines, sines = rotation
-        halves = ops.split(states, self._ops.constant(np.int64(-1)), 2)
+        half = self._network.head_width // 2
+        halves = ops.variadic_split(states, ops.constant(np.int64(3)), self._axes(half, half))
         turned = ops.concat(
             [ops.multiply(halves.output(1), self._floats(-1.0)), halves.output(0)], -1
         )
@@ -232,8 +246,7 @@ class _Builder:
 
     def _apply(self, states: Node, linear: Linear) -> Node:
         ops = self._ops
-        matrix = self.constants.matrix(linear.weight)
-        product = ops.matmul(states, matrix, False, True)  # noqa: FBT003
+        product = self._products.multiply(states, linear.weight)
         return product if linear.bias is None else ops.add(product, self._floats(linear.bias))
 
     def _normalize(self, states: Node, norm: Norm | None) -> Node:

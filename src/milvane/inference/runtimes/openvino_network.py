@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 from milvane.domain.errors import Conflict, Internal
 from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_graph import build_graph
+from milvane.inference.runtimes.openvino_products import multiplies_bytes
 from milvane.inference.settings import Precision
 
 LOG = logging.getLogger(__name__)
 
 DEVICE = "CPU"
-_PRODUCTS: dict[str, dict[str, Any]] = {
-    "f32": {"INFERENCE_PRECISION_HINT": "f32"},
-    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
-    # States are rounded to 8 bits too, each group of a row by its own largest number.
-    "int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 1024},
-}
-"""How OpenVINO multiplies in each precision."""
-
 LARGE = 200_000_000
 """Numbers in a network's layers from which on a pass fills all cores, and memory is what counts."""
 
@@ -68,7 +61,11 @@ class OpenvinoNetwork:
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
         # The graph uses tensors where they lie, in mapped files: they must outlive it.
-        graph, self._lent = build_graph(network, head, precision=self.precision)
+        rounds = self.precision == "int8" and multiplies_bytes(ov, core, DEVICE)
+        graph, self._lent = build_graph(
+            network, head, precision=self.precision, rounds_states=rounds
+        )
+        self._floats = "bf16" if self.precision != "f32" and _has_bf16(core) else "f32"
         # A request is not thread-safe, so each pass borrows one.
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._compile(core, graph, streams=self.concurrency):
@@ -76,8 +73,10 @@ class OpenvinoNetwork:
         self._wide: Any = None
         self._wide_is_taken = Lock()  # guards the one wide request
         # Only the first questions after a start would miss it, and the start need not wait.
-        self._widening = Thread(target=self._widen, args=(core, graph), name="milvane-compile")
+        self._widening: Thread | None = None
         if self.concurrency > 1:
+            # Made only here: it would keep the graph, and with it a second copy of the matrices.
+            self._widening = Thread(target=self._widen, args=(core, graph), name="milvane-compile")
             self._widening.start()
 
     def forward(
@@ -106,7 +105,7 @@ class OpenvinoNetwork:
 
     def finish(self) -> None:
         """Wait until a lone input is answered by all cores; at most some tenths of a second."""
-        if self.concurrency > 1:
+        if self._widening is not None:
             self._widening.join()
 
     def _widen(self, core: Any, graph: Any) -> None:
@@ -118,7 +117,7 @@ class OpenvinoNetwork:
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""
         options = {
-            **_PRODUCTS[self.precision],
+            "INFERENCE_PRECISION_HINT": self._floats,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.threads,
             # Other threads of this process, and its neighbours, need the cores as well.
@@ -142,8 +141,12 @@ def _infer(
         raise Internal(f"OpenVINO cannot run the network over this batch: {error}") from error
 
 
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
 def _choose_precision(core: Any, precision: Precision) -> str:
-    has_bf16 = "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = _has_bf16(core)
     if precision == "bf16" and not has_bf16:
         raise Conflict(
             "this processor has no native bf16: set inference.precision to 'auto' or 'f32'"
