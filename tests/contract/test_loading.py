@@ -21,7 +21,7 @@ from milvane.control_plane.loading import switch_weights
 from milvane.control_plane.plane import ControlPlane
 from milvane.control_plane.settings import ControlSettings
 from milvane.domain.catalogue import WeightsName
-from milvane.domain.errors import Conflict, UpstreamUnavailable
+from milvane.domain.errors import Conflict, StillLoading, UpstreamUnavailable
 from milvane.metering.recorder import UsageRecorder
 from milvane.metering.settings import MeteringSettings
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
@@ -68,11 +68,13 @@ class Bench:
     opened: list[RunningEngine] = field(default_factory=list)
     failure: Conflict | None = None
     has_pictures: bool = False
+    may_open: asyncio.Event | None = None
+    """What loading waits for, if for anything."""
 
     @property
     def service(self) -> EmbeddingService:
         """The use case."""
-        return EmbeddingService(self.engines.texts, ServingSettings())
+        return EmbeddingService(self.engines.texts, ServingSettings(), loading=self.engines.loading)
 
     @asynccontextmanager
     async def load(
@@ -86,6 +88,8 @@ class Bench:
             assert not seeing.texts.is_over
             return
         assert name == NAME
+        if self.may_open is not None:
+            await self.may_open.wait()
         if self.failure is not None:
             raise self.failure
         engine = RunningEngine()
@@ -131,6 +135,24 @@ async def until(
     while (standing := weights.standings[name]).state not in states:  # noqa: ASYNC110 - turns
         await asyncio.sleep(0)
     return standing
+
+
+async def test_weights_on_their_way_are_told_from_those_that_are_not(bench: Bench) -> None:
+    """Who asks meanwhile is to come back soon; not so before, and not after a failure."""
+    async with bench.serving() as weights:
+        await bench.switch(on=False)
+        await until(weights, WeightsState.UNLOADED)
+        with pytest.raises(UpstreamUnavailable, match="milvane models load"):
+            await bench.service.prepare(ASKED)
+        bench.may_open, bench.failure = asyncio.Event(), Conflict("damaged")
+        await bench.switch(on=True)
+        await until(weights, WeightsState.LOADING)
+        with pytest.raises(StillLoading):
+            await bench.service.prepare(ASKED)
+        bench.may_open.set()
+        await until(weights, WeightsState.FAILED)
+        with pytest.raises(UpstreamUnavailable, match="milvane models pull"):
+            await bench.service.prepare(ASKED)
 
 
 async def test_weights_are_unloaded_when_work_under_way_has_ended(bench: Bench) -> None:

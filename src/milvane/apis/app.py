@@ -29,7 +29,7 @@ from milvane.apis.oss.door import OssDoor
 from milvane.apis.ports import TokenTexts
 from milvane.apis.rates import StrictRates
 from milvane.apis.settings import ApisSettings
-from milvane.domain.errors import InvalidInput, ModelNotServed, ServiceError
+from milvane.domain.errors import InvalidInput, ModelNotServed, ServiceError, StillLoading
 from milvane.domain.readiness import Readiness
 from milvane.media.desk import MediaDesk
 from milvane.serving.access import EVERYONE, Authenticator
@@ -158,8 +158,8 @@ async def _on_service_error(request: Request, error: ServiceError) -> Response:
     response = dialect_of(request.url.path).answer_error(
         error, request_id=request_id, model=getattr(request.state, "model", None)
     )
-    # A model that nothing serves is the caller's wish, not the server's failure.
-    if response.status_code >= 500 and not isinstance(error, ModelNotServed):
+    # A model that nothing serves, or nothing yet, is the caller's wish, not the server's failure.
+    if response.status_code >= 500 and not isinstance(error, ModelNotServed | StillLoading):
         LOG.error("failed request_id=%s path=%r: %s", request_id, request.url.path, error)
     return response
 

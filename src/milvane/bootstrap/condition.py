@@ -19,7 +19,6 @@ class Condition:
     reasons: list[Reason] = field(default_factory=list)
 
     def readiness(self) -> Readiness:
-        """Say how things stand now."""
-        if self.starting:
-            return Readiness(("the server is starting",))
-        return Readiness(tuple(said for reason in self.reasons if (said := reason())))
+        """Say how things stand now; while the server starts, also which parts it waits for."""
+        said = tuple(said for reason in self.reasons if (said := reason()))
+        return Readiness(("the server is starting", *said) if self.starting else said)

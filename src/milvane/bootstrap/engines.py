@@ -41,9 +41,12 @@ class Engines:
     terms: dict[WeightsName, TermEngine] = field(default_factory=dict)
     weighers: dict[WeightsName, TermWeigher] = field(default_factory=dict)
     contents: dict[WeightsName, ContentEngine] = field(default_factory=dict)
+    loading: set[WeightsName] = field(default_factory=set)
+    """Weights on their way: they will be added, or are known not to be."""
 
     def add(self, name: WeightsName, loaded: Loaded) -> None:
         """Let a set of weights be used."""
+        self.loading.discard(name)
         if isinstance(loaded, LoadedContents):
             self.contents[name] = loaded.engine
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from milvane.apis.management.bundle import Management
@@ -68,7 +68,6 @@ async def open_governance(
     )
     instances = {each.name: each.uri or "" for each in settings.instances}
     await plane.prepare(list(MODELS), instances)
-    await _welcome(plane, settings)
     await database.write(seal_addresses)
     reports = UsageReports(database, settings.metering, clock=utc_now)
     await stack.enter_async_context(
@@ -90,13 +89,18 @@ async def open_governance(
     )
 
 
-async def _welcome(plane: ControlPlane, settings: Settings) -> None:
-    """Make the first operator; the password is in a file that only this user can read."""
+@asynccontextmanager
+async def welcomed(plane: ControlPlane, settings: Settings) -> AsyncIterator[None]:
+    """
+    Have the first operator, whose password is in a file that only this user can read.
+
+    Takes a quarter of a second where there is none yet: as long as a password's hash does.
+    """
     password = await Operators(plane).create_first()
-    if password is None:
-        return
-    path = settings.server.data_dir / PASSWORD_FILE
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(f"{password}\n")
-    logger.info("the console's operator is %s; the password is in %s", ADMIN, path)
+    if password is not None:
+        path = settings.server.data_dir / PASSWORD_FILE
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(f"{password}\n")
+        logger.info("the console's operator is %s; the password is in %s", ADMIN, path)
+    yield

@@ -166,6 +166,7 @@ class LoadedWeights:
 
     async def _bring(self, shelved: _Shelved, needed: Loaded | None) -> None:
         shelved.standing = WeightsStanding(WeightsState.LOADING, shelved.standing.trouble)
+        self._engines.loading.add(shelved.name)
         shelved.stack = AsyncExitStack()
         beside = None if needed is None else _resolved(needed)
         try:
@@ -173,6 +174,7 @@ class LoadedWeights:
             if isinstance(loaded, LoadedTexts):
                 await warm([loaded.engine])
         except BaseException:
+            self._engines.loading.discard(shelved.name)
             await shelved.stack.aclose()
             raise
         self._offer(shelved, loaded)

@@ -20,16 +20,17 @@ from milvane.bootstrap.condition import Condition
 from milvane.bootstrap.doors import http_port
 from milvane.bootstrap.engines import (
     Engines,
+    LoadedTexts,
     behind_cache,
     check_fit,
     token_texts,
     warm,
 )
-from milvane.bootstrap.governing import Governance, open_governance
+from milvane.bootstrap.governing import Governance, open_governance, welcomed
 from milvane.bootstrap.instances import AddedInstances, Doors
 from milvane.bootstrap.loading import LoadedWeights
 from milvane.bootstrap.looking import look_into
-from milvane.bootstrap.starting import Begun, Running, load_beside
+from milvane.bootstrap.starting import Begun, Loading, Running, enter_beside, load_beside
 from milvane.bootstrap.weights import tell_stand_ins
 from milvane.bootstrap.workshop import background, open_files, open_workshop
 from milvane.console.pages import console_router
@@ -37,6 +38,8 @@ from milvane.domain.catalogue import WeightsName
 from milvane.domain.models import ModelName
 from milvane.gateway.bindings import Bindings
 from milvane.gateway.rpcs.services import Services
+from milvane.instances.remote import CredentialMapping
+from milvane.instances.upstream import Upstream
 from milvane.jobs.worker import JobWorker
 from milvane.media.desk import MediaDesk, open_desk
 from milvane.media.opening import open_reader
@@ -100,18 +103,16 @@ async def complete(begun: Begun) -> Running:
         Database(settings.storage, settings.server.data_dir)
     )
     server = await _build(begun, database)
+    welcome = enter_beside(begun.beneath, welcomed(server.governance.plane, settings))
     app, worker = await _create_apis(server, database)
-    # The probes answer from here on: alive, and not ready yet.
+    # The probes answer from here on: alive, and not ready yet. So does whatever its weights allow.
     http = await begun.doors.enter_async_context(http_port(app, settings))
     providers = await begun.beneath.enter_async_context(
         ProviderService(settings.providers, environment=provider_environment())
     )
-    upstreams = [await connected for connected in begun.connecting]
-    for name, loading in begun.loading.items():
-        server.weights.take(name, loading.stack, await loading.loaded)
-    check_fit(server.served_by, server.engines)
+    upstreams = await _join(server, begun)
     tell_stand_ins(server.served_by)
-    await warm(server.engines.texts.values())
+    await welcome
     await begun.beneath.enter_async_context(server.weights)
     server.providers = behind_cache(providers, server.cache, settings)
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -124,10 +125,29 @@ async def complete(begun: Begun) -> Running:
     return Running(grpc_ports=server.doors.ports, http_port=http.port)
 
 
+async def _join(server: _Server, begun: Begun) -> list[Upstream | CredentialMapping]:
+    """Let weights be used as they come, and wait until all have and every Milvus is connected."""
+    taking = asyncio.ensure_future(_take(server, begun.loading))
+    try:
+        _, upstreams = await asyncio.gather(taking, asyncio.gather(*begun.connecting))
+        return upstreams
+    finally:
+        taking.cancel()  # where a Milvus cannot be had
+
+
+async def _take(server: _Server, loading: Mapping[WeightsName, Loading]) -> None:
+    for name, each in loading.items():
+        loaded = await each.loaded
+        if isinstance(loaded, LoadedTexts):
+            await warm([loaded.engine])
+        server.weights.take(name, each.stack, loaded)
+        check_fit(server.served_by, server.engines)
+
+
 async def _build(begun: Begun, database: Database) -> _Server:
     """Build what needs neither weights nor a Milvus."""
     settings, parts, served_by = begun.settings, begun.parts, begun.served_by
-    engines = Engines()
+    engines = Engines(loading=set(begun.loading))
     governance = await open_governance(parts, database, settings)
     cache = await parts.enter_async_context(open_cache(settings.cache, settings.server.data_dir))
     desk = None
@@ -147,6 +167,7 @@ async def _build(begun: Begun, database: Database) -> _Server:
         cache=cache,
         cache_off_for=settings.cache.off_for,
         accounts=governance.accounts,
+        loading=engines.loading,
     )
     embedding = EmbeddingService(
         engines.texts,
@@ -158,6 +179,7 @@ async def _build(begun: Begun, database: Database) -> _Server:
         served_by=served_by,
         accounts=governance.accounts,
         contents=contents,
+        loading=engines.loading,
     )
     measured = Measured(
         engines=engines.counting(),

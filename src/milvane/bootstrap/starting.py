@@ -18,6 +18,7 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -110,7 +111,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         for name in names_to_load(served_by):
             texts = loading[NEEDS[name]].loaded if name in NEEDS else None
             stack = await beneath.enter_async_context(AsyncExitStack())
-            loading[name] = Loading(stack, enter_beside(stack, load_beside(name, settings, texts)))
+            loaded = enter_beside(stack, load_beside(name, settings, texts))
+            loading[name] = Loading(stack, loaded)
+            condition.reasons.append(partial(_loading_reason, name, loaded))
         complete = await asyncio.to_thread(_import_the_rest)
         gc.freeze()  # modules stay for good: each look for garbage among them would be a pause
         gc.enable()
@@ -134,6 +137,10 @@ async def load_beside(
     context = load_engine(name, settings) if texts is None else load_pictures(texts, settings)
     async with context as loaded:
         yield loaded
+
+
+def _loading_reason(name: WeightsName, loaded: asyncio.Future[Loaded]) -> str | None:
+    return None if loaded.done() else f"the weights {name} are still being loaded"
 
 
 def _import_engines() -> tuple[

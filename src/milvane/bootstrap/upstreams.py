@@ -29,10 +29,9 @@ async def _open(
     """Start the embedded Milvus Lite, or connect to a remote Milvus that must answer."""
     wait_s = settings.lite.wait_for_restart_s
     if instance.is_embedded:
-        lite = await stack.enter_async_context(
-            LiteInstance(settings.lite, settings.server.data_dir)
-        )
+        lite = LiteInstance(settings.lite, settings.server.data_dir)
         condition.reasons.append(lambda: _unready_reason(lite))
+        await stack.enter_async_context(lite)
         return await stack.enter_async_context(Upstream(lite, wait_for_restart_s=wait_s))
     remote = RemoteEndpoint(instance)
     upstream = await stack.enter_async_context(Upstream(remote, wait_for_restart_s=wait_s))

@@ -209,6 +209,14 @@ class UpstreamUnavailable(ServiceError):
     retryable = True
 
 
+class StillLoading(UpstreamUnavailable):
+    """The weights that are to serve the model are on their way into memory."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ModelNotServed(UpstreamUnavailable):
     """The catalogue has the model, but no weights that run here serve it."""
 

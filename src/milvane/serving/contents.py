@@ -70,6 +70,7 @@ class ContentService:
         cache: VectorCache | None = None,
         cache_off_for: Container[str] = (),
         accounts: Accounts = NO_ACCOUNTS,
+        loading: Container[WeightsName] = (),
     ) -> None:
         """
         Join the parts of the use case.
@@ -88,6 +89,8 @@ class ContentService:
             cache_off_for: Weights of which nothing is kept.
 
             accounts: Says what may be used, and keeps the books.
+
+            loading: Weights that are on their way into `engines`, as they are now.
         """
         self.engines = engines
         self._reader = reader
@@ -96,6 +99,7 @@ class ContentService:
         self._cache = cache
         self._cache_off_for = cache_off_for
         self._accounts = accounts
+        self._loading = loading
         self._fetcher = Fetcher(reader, settings)
         self._turns = Turns(
             max_at_once=settings.max_contents_at_once, max_bytes=settings.max_pixel_bytes
@@ -111,14 +115,14 @@ class ContentService:
 
         Raises:
             ModelNotServed: If no weights do.
-            UpstreamUnavailable: If those weights are not loaded.
+            UpstreamUnavailable: If those weights are not loaded, or not yet.
         """
         weights = self._served_by.get(model.name)
         if weights is None:
             raise not_served(model)
         engine = self.engines.get(weights)
         if engine is None:
-            raise not_loaded(weights, model)
+            raise not_loaded(weights, model, self._loading)
         return engine
 
     async def embed(

@@ -138,6 +138,7 @@ class EmbeddingService:
         cache_off_for: Container[str] = (),
         accounts: Accounts = NO_ACCOUNTS,
         contents: ContentService | None = None,
+        loading: Container[WeightsName] = (),
     ) -> None:
         """
         Join the parts of the use case.
@@ -160,6 +161,8 @@ class EmbeddingService:
             accounts: Says what may be used, and keeps the books.
 
             contents: Embeds for models that take images; none to have nothing that does.
+
+            loading: Weights that are on their way into `engines`, as they are now.
         """
         self._engines = engines
         self._settings = settings
@@ -169,6 +172,7 @@ class EmbeddingService:
         self._cache = cache
         self._cache_off_for = cache_off_for
         self._accounts = accounts
+        self._loading = loading
         self.contents = contents or ContentService(
             {}, None, settings, served_by={}, accounts=accounts
         )
@@ -191,12 +195,12 @@ class EmbeddingService:
 
         Raises:
             ModelNotServed: If no weights do.
-            UpstreamUnavailable: If those weights are not loaded.
+            UpstreamUnavailable: If those weights are not loaded, or not yet.
         """
         weights = self._weights_of(model)
         engine = self._engines.get(weights)
         if engine is None:
-            raise not_loaded(weights, model)
+            raise not_loaded(weights, model, self._loading)
         return engine
 
     def weights_of(self, model: Model) -> WeightsName | None:

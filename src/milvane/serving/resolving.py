@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Container, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from milvane.domain.errors import (
     DimensionNotOffered,
     ModelNotServed,
     OutputNotOffered,
+    StillLoading,
     UpstreamUnavailable,
 )
 from milvane.domain.models import Model, Output
@@ -26,6 +27,9 @@ WORTH_DISK = 24 * 384**2
 Tokens times the square of the network's width, which is about its work, from which on a vector is
 kept on the disk too. Below, writing would cost a stream without repeats more than 2 %.
 """
+
+_LOADING_RETRY_S = 1.0
+"""After which a caller may try again; weights of the package take less, a hub's some seconds."""
 
 
 def check_outputs(model: Model, outputs: frozenset[Output]) -> None:
@@ -79,8 +83,16 @@ def not_served(model: Model) -> ModelNotServed:
     return ModelNotServed(f"{model.name} is in the catalogue, but no weights here serve it{cure}")
 
 
-def not_loaded(weights: WeightsName, model: Model) -> UpstreamUnavailable:
-    """Say that the weights of a model are not running."""
+def not_loaded(
+    weights: WeightsName, model: Model, loading: Container[WeightsName]
+) -> UpstreamUnavailable:
+    """Say that the weights of a model are not running; `loading` are those that soon will."""
+    if weights in loading:
+        return StillLoading(
+            f"the weights {weights!r} of {model.name} are still being loaded: "
+            "try again in a moment",
+            retry_after_s=_LOADING_RETRY_S,
+        )
     return UpstreamUnavailable(
         f"the weights {weights!r} of {model.name} are not loaded: `milvane models load {weights}` "
         f"if they were unloaded, `milvane models pull {weights}` and a restart if they are not here"

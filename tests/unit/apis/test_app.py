@@ -21,7 +21,7 @@ from milvane.apis.dashscope.wire import TextAnswer as NativeAnswer
 from milvane.apis.openai.wire import EmbeddingsAnswer, ErrorAnswer
 from milvane.apis.settings import ApisSettings
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
-from milvane.domain.errors import Internal, ModelNotServed, Overloaded, ServiceError
+from milvane.domain.errors import Internal, ModelNotServed, Overloaded, ServiceError, StillLoading
 from milvane.domain.readiness import Readiness
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.ports import TextEngine
@@ -284,6 +284,7 @@ async def test_defect_is_said_in_the_dialect_of_its_path(
         (Internal("broken"), 1),
         (Overloaded("full", retry_after_s=1), 0),
         (ModelNotServed("not here"), 0),
+        (StillLoading("soon", retry_after_s=1), 0),
     ],
 )
 async def test_own_failures_are_logged_and_refusals_are_not(
@@ -304,6 +305,26 @@ async def test_weights_that_are_not_loaded_are_unavailable() -> None:
     refusal = ErrorAnswer.model_validate_json(answer.content)
     assert (answer.status_code, refusal.error.code) == (503, "ServiceUnavailable")
     assert "milvane models pull" in refusal.error.message
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": MODEL, "input": "a"}),
+        (
+            TEXT_PATH,
+            {"model": MODEL, "input": {"texts": ["a"]}},
+        ),
+    ],
+)
+async def test_weights_on_their_way_are_worth_another_try(path: str, body: object) -> None:
+    """Who asks before the weights are loaded is told so, and when to come back."""
+    service = EmbeddingService({}, ServingSettings(), loading={ALL_MINILM_L6_V2.name})
+    transport = httpx.ASGITransport(create_app(service, ApisSettings(), Readiness))
+    async with httpx.AsyncClient(transport=transport, base_url="http://milvane") as http:
+        answer = await http.post(path, json=body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "still being loaded" in answer.text
 
 
 async def test_description_is_true_to_the_routes(client: httpx.AsyncClient) -> None:
@@ -373,7 +394,7 @@ async def test_both_prefixes_give_the_same_vectors(client: httpx.AsyncClient) ->
         ("/v1/embeddings", {"model": MODEL, "input": ""}, ALL_MINILM_L6_V2.name),
         ("/v1/embeddings", {"model": "no-such", "input": "a"}, None),
         (
-            "/api/v1/services/embeddings/text-embedding/text-embedding",
+            TEXT_PATH,
             {"model": MODEL, "input": {"texts": ["a"]}},
             ALL_MINILM_L6_V2.name,
         ),

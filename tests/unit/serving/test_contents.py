@@ -31,6 +31,7 @@ from milvane.domain.errors import (
     MediaRejected,
     ModelNotServed,
     QuotaExceeded,
+    StillLoading,
     UpstreamUnavailable,
 )
 from milvane.domain.models import Modality, ModelName
@@ -336,6 +337,9 @@ async def test_what_nothing_serves_is_said() -> None:
     unloaded = ContentService({}, None, ServingSettings(), served_by=SERVED)
     with pytest.raises(UpstreamUnavailable, match="milvane models pull"):
         await unloaded.embed(asked)
+    loading = ContentService({}, None, ServingSettings(), served_by=SERVED, loading={WEIGHTS})
+    with pytest.raises(StillLoading, match="still being loaded"):
+        await loading.embed(asked)
     blind = ContentService({WEIGHTS: ColourEngine()}, None, ServingSettings(), served_by=SERVED)
     with pytest.raises(ModelNotServed, match="nothing is fetched"):
         await blind.embed(asked)

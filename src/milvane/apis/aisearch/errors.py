@@ -17,6 +17,7 @@ from milvane.domain.errors import (
     QuotaExceeded,
     RateExceeded,
     ServiceError,
+    StillLoading,
 )
 from milvane.domain.models import Model
 
@@ -79,7 +80,7 @@ def answer_error(error: ServiceError, *, request_id: str, model: Model | None) -
     row = row_of(error)
     message = f"{row.opening} ({error.message})" if row.opening else error.message
     headers = None
-    if isinstance(error, Overloaded | QuotaExceeded):
+    if isinstance(error, Overloaded | QuotaExceeded | StillLoading):
         headers = {"retry-after": str(math.ceil(error.retry_after_s))}
     return _answer(row, message, request_id=request_id, headers=headers)
 

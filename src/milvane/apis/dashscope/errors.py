@@ -20,6 +20,7 @@ from milvane.domain.errors import (
     QuotaExceeded,
     RateExceeded,
     ServiceError,
+    StillLoading,
     TooManyPending,
 )
 from milvane.domain.models import Model
@@ -112,7 +113,7 @@ def message_of(error: ServiceError, model: Model | None) -> str:
 def answer_error(error: ServiceError, *, request_id: str, model: Model | None) -> Response:
     """Answer a failure that the domain knows."""
     headers = None
-    if isinstance(error, Overloaded | QuotaExceeded):
+    if isinstance(error, Overloaded | QuotaExceeded | StillLoading):
         headers = {
             "retry-after": str(math.ceil(error.retry_after_s)),
             "retry-after-ms": str(math.ceil(error.retry_after_s * 1000)),

@@ -9,7 +9,14 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from milvane.domain.errors import ErrorKind, InvalidInput, Overloaded, QuotaExceeded, ServiceError
+from milvane.domain.errors import (
+    ErrorKind,
+    InvalidInput,
+    Overloaded,
+    QuotaExceeded,
+    ServiceError,
+    StillLoading,
+)
 from milvane.domain.models import Model
 
 STATUSES: Mapping[ErrorKind, int] = MappingProxyType(
@@ -33,7 +40,7 @@ STATUSES: Mapping[ErrorKind, int] = MappingProxyType(
 def answer_error(error: ServiceError, *, request_id: str, model: Model | None) -> Response:  # noqa: ARG001 - named by the protocol
     """Answer a failure that the domain knows."""
     headers = {}
-    if isinstance(error, QuotaExceeded | Overloaded):
+    if isinstance(error, QuotaExceeded | Overloaded | StillLoading):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     parameter = error.parameter if isinstance(error, InvalidInput) else None
     status = STATUSES[error.kind]

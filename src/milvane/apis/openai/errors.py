@@ -22,6 +22,7 @@ from milvane.domain.errors import (
     QuotaExceeded,
     RateExceeded,
     ServiceError,
+    StillLoading,
 )
 from milvane.domain.models import Model
 
@@ -154,7 +155,7 @@ def answer_unexpected(request_id: str) -> Response:
 
 
 def _retry_headers(error: ServiceError) -> dict[str, str] | None:
-    if not isinstance(error, Overloaded | QuotaExceeded):
+    if not isinstance(error, Overloaded | QuotaExceeded | StillLoading):
         return None
     return {
         "retry-after": str(math.ceil(error.retry_after_s)),
