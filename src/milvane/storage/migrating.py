@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from milvane.domain.errors import Conflict
 from milvane.storage.migrations import versions
+from milvane.storage.schema import METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -16,10 +29,18 @@ if TYPE_CHECKING:
 _LOCK = 6_517_120_001
 """Any number, the same in every process that migrates."""
 
+VERSIONS = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Where the library keeps which migration was the last, as it declares it."""
+
 
 def migrate(connection: Connection) -> None:
     """
-    Apply the migrations that are missing, all or none.
+    Apply the migrations that are missing, all or none; an empty database gets what they lead to.
 
     Args:
         connection: In a transaction that no other process can write beside (SQLite), or that is
@@ -30,7 +51,11 @@ def migrate(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    if _current_revision(connection) == newest_revision():
+    tables = set(inspect(connection).get_table_names())
+    if VERSIONS.name not in tables and not tables & set(METADATA.tables):
+        _make(connection)
+        return
+    if _current_revision(connection, tables) == newest_revision():
         return
     # The library takes 0.15 s to load, and there is seldom something to do for it.
     from alembic import command
@@ -50,10 +75,16 @@ def newest_revision() -> str:
     return max(each.name for each in iter_modules(versions.__path__))[1:5]
 
 
-def _current_revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+def _make(connection: Connection) -> None:
+    METADATA.create_all(connection, checkfirst=False)
+    VERSIONS.create(connection)
+    connection.execute(insert(VERSIONS).values(version_num=newest_revision()))
+
+
+def _current_revision(connection: Connection, tables: Collection[str]) -> str | None:
+    if VERSIONS.name not in tables:
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    found = connection.execute(select(VERSIONS.c.version_num)).scalars().all()
     return found[0] if len(found) == 1 else None
 
 
