@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from benchmarks.corpus import skewed_texts, texts
@@ -46,55 +49,118 @@ async def drive(ask: Callable[[int, str], Awaitable[object]], contents: Sequence
     return time.perf_counter() - begun
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that speaks OpenAI's dialect."""
+
+    url: str
+    path: str = "/v1/embeddings"
+    """Of its route for embeddings."""
+    model: str = "text-embedding-v4"
+    """What it calls the model."""
+    more: Mapping[str, object] = field(default_factory=lambda: MILVANE)
+    """Members of the body beside the model and the texts."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 80
+
+    def request(self, contents: Sequence[str]) -> bytes:
+        """Write a request to embed texts, its head included."""
+        members = {"model": self.model, "encoding_format": "base64", **self.more}
+        body = json.dumps({**members, "input": list(contents)}).encode()
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
 class Connection:
-    """A client that costs next to nothing: one kept connection, the answer not parsed."""
+    """One client, on a connection that is kept; the answer is not parsed."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        path: str = "/v1/embeddings",
-        model: str = "text-embedding-v4",
-        more: Mapping[str, object] = MILVANE,
-    ) -> None:
-        """
-        Describe a server that speaks OpenAI's dialect; nothing is sent yet.
-
-        Args:
-            url: Where it is.
-
-            path: Of its route for embeddings.
-
-            model: What it calls the model.
-
-            more: Members of the body beside the model and the texts.
-        """
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
-        self._path, self._members = path, {"model": model, "encoding_format": "base64", **more}
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._used_at = 0.0
 
     async def embed(self, contents: Sequence[str]) -> bytes:
         """Embed texts; a status other than 200 is an error. Returns the answer's body."""
-        body = json.dumps({**self._members, "input": list(contents)}).encode()
         # Servers close connections that were idle for a few seconds.
         if self._streams is None or time.perf_counter() - self._used_at > 2:
             await self.close()
-            self._streams = await asyncio.open_connection(self._host, self._port)
+            self._streams = await asyncio.open_connection(*self._target.address)
         self._used_at = time.perf_counter()
         reader, writer = self._streams
-        writer.write(
-            f"POST {self._path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        assert head.startswith(b"http/1.1 200"), head
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        writer.write(self._target.request(contents))
+        length = body_bytes(await reader.readuntil(b"\r\n\r\n"))
         return await reader.readexactly(length)
 
     async def close(self) -> None:
         """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
+
+
+def body_bytes(head: bytes) -> int:
+    """Read from an answer's head how long its body is; a status other than 200 is an error."""
+    head = head.lower()
+    assert head.startswith(b"http/1.1 200"), head
+    return int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+
+
+@dataclass(slots=True)
+class _Line:
+    """A client's connection."""
+
+    socket: socket.socket
+    head: bytes = b""
+    missing_bytes: int = 0
+
+
+def drive_server(target: Target, contents: Sequence[str]) -> float:
+    """
+    Ask a server for one text at a time from many clients at once; returns the seconds for all.
+
+    One thread without an event loop writes requests that were made beforehand and does not look
+    into the answers: a request costs a twentieth of a millisecond here, so that what is measured
+    is the server.
+    """
+    requests = [target.request([content]) for content in reversed(contents)]
+    with ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        lines = {}
+        for _ in range(min(CLIENTS, len(requests))):
+            line = _Line(stack.enter_context(socket.create_connection(target.address)))
+            line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            lines[line.socket.fileno()] = line
+            poll.register(line.socket, select.EPOLLIN)
+        begun = time.perf_counter()
+        for line in lines.values():
+            line.socket.sendall(requests.pop())
+        running = len(lines)
+        while running:
+            for number, _ in poll.poll():
+                if not _is_answered(lines[number]):
+                    continue
+                if requests:
+                    lines[number].socket.sendall(requests.pop())
+                else:
+                    running -= 1
+        return time.perf_counter() - begun
+
+
+def _is_answered(line: _Line) -> bool:
+    """Take what came; say whether an answer is whole."""
+    came = line.socket.recv(1 << 18)
+    assert came, "the server has closed the connection"
+    if line.missing_bytes:
+        line.missing_bytes -= len(came)
+        return not line.missing_bytes
+    line.head += came
+    head, end, body = line.head.partition(b"\r\n\r\n")
+    if end:
+        line.head, line.missing_bytes = b"", body_bytes(head + end) - len(body)
+    return bool(end) and not line.missing_bytes

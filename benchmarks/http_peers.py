@@ -22,7 +22,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.environments import environment
-from benchmarks.http_load import CLIENTS, MILVANE, MIXES, Connection, drive
+from benchmarks.http_load import CLIENTS, MILVANE, MIXES, Connection, Target, drive_server
 from benchmarks.report import Plot, Section
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
 from milvane.inference.weights import find
@@ -49,9 +49,10 @@ class Peer:
     more: Mapping[str, object] = field(default_factory=dict)
     started_s: float = 0.0
 
-    def connect(self) -> Connection:
-        """Describe a connection of one client."""
-        return Connection(self.url, path=self.path, model=self.model, more=self.more)
+    @property
+    def target(self) -> Target:
+        """Where clients ask."""
+        return Target(self.url, self.path, self.model, self.more)
 
     def memory_mb(self) -> float:
         """Say what it and its children hold, in megabytes."""
@@ -148,7 +149,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _answers(peer: Peer) -> bool:
-    connection = peer.connect()
+    connection = Connection(peer.target)
     try:
         await asyncio.wait_for(connection.embed([TEXT]), 30)
     except (OSError, AssertionError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError):
@@ -160,7 +161,7 @@ async def _answers(peer: Peer) -> bool:
 
 async def similarities_of(peer: Peer) -> NDArray[np.float32]:
     """Ask how similar some texts are to each other: our vectors are rotated, theirs are not."""
-    connection = peer.connect()
+    connection = Connection(peer.target)
     answer = json.loads(await connection.embed(PROBES))
     await connection.close()
     rows = [each["embedding"] for each in sorted(answer["data"], key=lambda each: each["index"])]
@@ -251,14 +252,9 @@ SERVERS: Mapping[str, Callable[[ExitStack, Path], Peer]] = {
 }
 
 
-async def texts_per_s(peer: Peer, contents: list[str]) -> float:
+def texts_per_s(peer: Peer, contents: list[str]) -> float:
     """Ask for one text at a time from many clients at once."""
-    connections = [peer.connect() for _ in range(CLIENTS)]
-    await asyncio.gather(*(each.embed([TEXT]) for each in connections))
-    took_s = await drive(lambda client, text: connections[client].embed([text]), contents)
-    for each in connections:
-        await each.close()
-    return len(contents) / took_s
+    return len(contents) / drive_server(peer.target, contents)
 
 
 @dataclass
@@ -296,7 +292,7 @@ def measure_all(rounds: int, scale: float) -> tuple[dict[str, Found], list[str]]
             for mix in MIXES:
                 count = max(CLIENTS * 2, int(mix.count * scale))
                 for name, peer in peers.items():
-                    rate = asyncio.run(texts_per_s(peer, mix.make(count, number)))
+                    rate = texts_per_s(peer, mix.make(count, number))
                     if number:  # the first round warms up
                         found[name].rates.setdefault(mix.name, []).append(rate)
         for name, peer in peers.items():

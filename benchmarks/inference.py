@@ -17,7 +17,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.corpus import skewed_texts, texts
-from benchmarks.http_load import CLIENTS, MIXES, Connection, drive
+from benchmarks.http_load import CLIENTS, MIXES, Connection, Target, drive, drive_server
 from benchmarks.report import Plot, Section
 from benchmarks.timing import quantiles_ms
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
@@ -53,13 +53,13 @@ class Rates:
     http: list[float] = field(default_factory=list)
 
 
-def passes(inputs: Ids) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+def passes(inputs: Ids, *, packs: bool) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """Pack inputs as the server does, all of them being there from the start."""
     waiting, front = list(reversed(inputs)), []
     while waiting or front:
         while waiting and len(front) < FRONT:
             front.append(waiting.pop())
-        chosen = plan_pass([len(ids) for ids in front], PASS_TOKENS)
+        chosen = plan_pass([len(ids) for ids in front], PASS_TOKENS, packs=packs)
         batch = [front[position] for position in chosen]
         leaving = set(chosen)
         front = [ids for position, ids in enumerate(front) if position not in leaving]
@@ -73,7 +73,7 @@ def passes(inputs: Ids) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]
 def forward_all(runtime: Runtime, inputs: Ids) -> float:
     """Run the network over ready batches, as many at once as it takes; returns the seconds."""
     work: SimpleQueue[tuple[NDArray[np.int32], NDArray[np.int32]]] = SimpleQueue()
-    for batch in passes(inputs):
+    for batch in passes(inputs, packs=runtime.packs):
         work.put(batch)
 
     def run() -> None:
@@ -109,7 +109,6 @@ async def compare(rounds: int, scale: float) -> dict[str, Rates]:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         off = {"MILVANE_CACHE__ENABLED": "false"}
         server = stack.enter_context(MilvaneProcess(Path(data) / "data", environment=off))
-        connections = [Connection(server.http_url) for _ in range(CLIENTS)]
         engine = await stack.enter_async_context(open_engine(WEIGHTS, folder, InferenceSettings()))
         runtime = open_runtime(files, recipe, threads=0, precision="auto")
         stack.callback(runtime.close)
@@ -124,16 +123,12 @@ async def compare(rounds: int, scale: float) -> dict[str, Rates]:
                 engine_s = await drive(
                     lambda _, content: embed_one(engine, content, Lane.BULK), parts[1]
                 )
-                http_s = await drive(
-                    lambda client, content: connections[client].embed([content]), parts[2]
-                )
+                http_s = await asyncio.to_thread(drive_server, Target(server.http_url), parts[2])
                 if number:  # the first round warms up
                     rates = found[mix.name]
                     rates.alone.append(count / alone_s)
                     rates.engine.append(count / engine_s)
                     rates.http.append(count / http_s)
-        for connection in connections:
-            await connection.close()
     return found
 
 
@@ -214,7 +209,7 @@ async def measure_latencies(count: int) -> Latencies:
         runtime = open_runtime(files, recipe, threads=0, precision="auto")
         for number in range(count + 10):
             (ids,) = encoder.tokenize([next(questions)])
-            batch = next(passes([encoder.frame(ids)]))
+            batch = next(passes([encoder.frame(ids)], packs=runtime.packs))
             begun = time.perf_counter()
             runtime.forward(*batch)
             if number >= 10:
@@ -250,16 +245,14 @@ async def _over_http(found: Latencies, questions: Iterator[str], count: int) -> 
     ):
         memory = psutil.Process(server.process.pid).memory_info
         found.idle_memory_mb = memory().rss / 1e6
-        connection = Connection(server.http_url)
+        connection = Connection(Target(server.http_url))
         for number in range(count + 10):
             times = found.http if number >= 10 else []
             await timed(connection.embed([next(questions)]), times)
-        fillers = [Connection(server.http_url) for _ in range(CLIENTS)]
         contents = skewed_texts(CLIENTS * 40, seed=11)
-        await drive(lambda client, content: fillers[client].embed([content] * 1), contents)
+        await asyncio.to_thread(drive_server, Target(server.http_url), contents)
         found.memory_mb = memory().rss / 1e6
-        for each in (connection, *fillers):
-            await each.close()
+        await connection.close()
 
 
 def start_times(rounds: int) -> tuple[list[float], list[float]]:
@@ -278,7 +271,7 @@ def start_times(rounds: int) -> tuple[list[float], list[float]]:
 
 
 async def _first_vector(url: str) -> None:
-    connection = Connection(url)
+    connection = Connection(Target(url))
     await connection.embed(["hello"])
     await connection.close()
 

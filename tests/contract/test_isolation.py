@@ -45,7 +45,7 @@ def test_isolated_network_computes_the_same(runtime: IsolatedRuntime, folder: Pa
     """Vectors and facts are those of the network in this process."""
     here = open_runtime(folder, read_recipe(folder), threads=1, precision="f32")
     np.testing.assert_array_equal(runtime.forward(IDS, LENGTHS), here.forward(IDS, LENGTHS))
-    facts = ("precision", "threads", "width", "max_tokens", "weighs_tokens", "concurrency")
+    facts = ("precision", "threads", "width", "max_tokens", "weighs_tokens", "concurrency", "packs")
     assert [getattr(runtime, fact) for fact in facts] == [getattr(here, fact) for fact in facts]
     assert runtime.name.startswith(here.name)
     here.close()

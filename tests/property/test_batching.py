@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,9 +16,11 @@ from milvane.inference.batching import (
     MIN_SHARE_TOKENS,
     cannot_finish,
     choose_lane,
+    computed_tokens,
     interleave,
     is_admitted,
     pass_budget,
+    pass_cost,
     plan_pass,
     retry_after_s,
     round_up,
@@ -29,41 +32,61 @@ lengths = st.lists(st.integers(1, 80), max_size=24)
 budgets = st.integers(1, 128)
 
 
-def padded_tokens(chosen: list[int]) -> int:
-    """Tokens that a pass over inputs of these lengths computes."""
-    return round_up(max(chosen)) * len(chosen)
+def cost_of(chosen: list[int], *, packs: bool) -> float:
+    """What a pass over inputs of these lengths costs."""
+    return pass_cost(sum(chosen), len(chosen), max(chosen), packs=packs)
 
 
-def worth(chosen: list[int]) -> float:
+def worth(chosen: list[int], *, packs: bool) -> float:
     """Real tokens per cost."""
-    return sum(chosen) / (padded_tokens(chosen) + _PASS_COST_TOKENS)
+    return sum(chosen) / (cost_of(chosen, packs=packs) + _PASS_COST_TOKENS)
 
 
-@given(lengths, budgets)
-@example([16, 16, 16, 16], BUDGET)  # an exact fit is a fit
-@example([16, 16, 16, 16, 16], BUDGET)  # and one more is not
-@example([65], BUDGET)  # too long for any pass
-@example([64, 1], BUDGET)
-@example([], BUDGET)
-def test_pass_holds_the_oldest_and_keeps_the_limit(lengths: list[int], budget: int) -> None:
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=24))
+@example([1])
+@example([1000, 1])  # packed, the padding of a long row costs nearly as much as its tokens
+@example([2000, 1])
+def test_cost_lies_between_real_and_padded_tokens(lengths: list[int]) -> None:
+    """Padding costs all of its tokens, or the less of them the shorter the rows are."""
+    padded = len(lengths) * round_up(max(lengths))
+    assert cost_of(lengths, packs=False) == padded == computed_tokens(lengths, packs=False)
+    cost = cost_of(lengths, packs=True)
+    assert sum(lengths) <= cost <= padded
+    share = round_up(max(lengths)) / 1024
+    assert cost == pytest.approx(sum(lengths) + min(1, share) * (padded - sum(lengths)))
+    assert sum(lengths) <= computed_tokens(lengths, packs=True) < sum(lengths) + 16
+
+
+@given(lengths, budgets, st.booleans())
+@example([16, 16, 16, 16], BUDGET, False)  # an exact fit is a fit
+@example([16, 16, 16, 16, 16], BUDGET, False)  # and one more is not
+@example([16, 16, 16, 16], BUDGET, True)
+@example([16, 16, 16, 16, 16], BUDGET, True)
+@example([65], BUDGET, False)  # too long for any pass
+@example([65], BUDGET, True)
+@example([64, 1], BUDGET, False)
+@example([], BUDGET, False)
+def test_pass_holds_the_oldest_and_keeps_the_limit(
+    lengths: list[int], budget: int, packs: bool
+) -> None:
     """The oldest always runs; two or more inputs never exceed the limit."""
-    chosen = plan_pass(lengths, budget)
+    chosen = plan_pass(lengths, budget, packs=packs)
     assert bool(chosen) == bool(lengths)
     assert len(set(chosen)) == len(chosen)
     if lengths:
         assert 0 in chosen
-        assert len(chosen) == 1 or padded_tokens([lengths[i] for i in chosen]) <= budget
+        assert len(chosen) == 1 or cost_of([lengths[i] for i in chosen], packs=packs) <= budget
 
 
-@given(lengths, budgets)
-@example([8, 8, 8], 16)
-@example([16, 12, 12, 12], 48)  # two of three equal, shorter ones fit
-@example([8, 4, 4, 4, 12, 12], 32)
+@given(lengths, budgets, st.booleans())
+@example([8, 8, 8], 16, False)
+@example([16, 12, 12, 12], 48, False)  # two of three equal, shorter ones fit
+@example([8, 4, 4, 4, 12, 12], 32, False)
 def test_pass_is_a_run_of_neighbours_in_length_and_older_ones_first(
-    lengths: list[int], budget: int
+    lengths: list[int], budget: int, packs: bool
 ) -> None:
     """No input is passed over for one further from the oldest in length, or younger and equal."""
-    chosen = set(plan_pass(lengths, budget))
+    chosen = set(plan_pass(lengths, budget, packs=packs))
     left = set(range(len(lengths))) - chosen
     if not chosen:
         return
@@ -74,17 +97,18 @@ def test_pass_is_a_run_of_neighbours_in_length_and_older_ones_first(
         assert all(j < i for j in chosen if lengths[j] == lengths[i])
 
 
-@given(lengths, budgets)
-@example([32, 32], 64)
-@example([16, 12, 12, 12], BUDGET)  # shorter ones make it an exact fit
-@example([80, 4, 4, 4], 400)  # short ones would cost more than they bring
-@example([4, 4, 4, 80], 400)
-@example([20, 21], 64)  # a step of rounding apart
-def test_pass_is_worth_most_of_all_that_fit(lengths: list[int], budget: int) -> None:
+@given(lengths, budgets, st.booleans())
+@example([32, 32], 64, False)
+@example([16, 12, 12, 12], BUDGET, False)  # shorter ones make it an exact fit
+@example([80, 4, 4, 4], 400, False)  # short ones would cost more than they bring
+@example([80, 4, 4, 4], 400, True)  # and packed they do not
+@example([4, 4, 4, 80], 400, False)
+@example([20, 21], 64, False)  # a step of rounding apart
+def test_pass_is_worth_most_of_all_that_fit(lengths: list[int], budget: int, packs: bool) -> None:
     """No other run of neighbours in length with the oldest in it computes more for its cost."""
     if not lengths:
         return
-    chosen = [lengths[i] for i in plan_pass(lengths, budget)]
+    chosen = [lengths[i] for i in plan_pass(lengths, budget, packs=packs)]
     ordered = sorted(lengths)
     oldest = ordered.index(lengths[0])  # before its equals
     runs = [
@@ -92,8 +116,9 @@ def test_pass_is_worth_most_of_all_that_fit(lengths: list[int], budget: int) -> 
         for first in range(oldest + 1)
         for last in range(oldest, len(ordered))
     ]
-    fitting = [run for run in runs if len(run) == 1 or padded_tokens(run) <= budget]
-    assert worth(chosen) >= max(worth(run) for run in fitting) - 1e-9
+    fitting = [run for run in runs if len(run) == 1 or cost_of(run, packs=packs) <= budget]
+    best = max(worth(run, packs=packs) for run in fitting)
+    assert worth(chosen, packs=packs) >= best - 1e-9
 
 
 @given(st.lists(st.booleans(), max_size=60))
@@ -168,17 +193,18 @@ def test_refused_callers_come_back_when_half_is_left() -> None:
     assert retry_after_s(1000, 1000, 100.0) == 5.0
 
 
-def test_padding_stays_small_on_skewed_lengths() -> None:
+@pytest.mark.parametrize(("waiting", "packs"), [(256, False), (256, True), (32, True)])
+def test_padding_stays_small_on_skewed_lengths(waiting: int, packs: bool) -> None:
     """Of a long-tailed stream, less than a tenth of what is computed is padding."""
     draw = random.Random(1)
     stream = [min(254, 3 + int(draw.lognormvariate(3.3, 1.0))) for _ in range(3000)]
     front, real, padded = [], 0, 0
     while stream or front:
-        while stream and len(front) < 256:
+        while stream and len(front) < waiting:
             front.append(stream.pop())
-        chosen = plan_pass(front, 512)
+        chosen = plan_pass(front, 512, packs=packs)
         real += sum(front[i] for i in chosen)
-        padded += padded_tokens([front[i] for i in chosen])
+        padded += computed_tokens([front[i] for i in chosen], packs=packs)
         front = [length for i, length in enumerate(front) if i not in chosen]
     assert padded / real < 1.1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -38,7 +39,7 @@ class Batcher(PassQueue[NDArray[np.int32]]):
         """
         super().__init__(
             partial(_forward, runtime.forward),
-            limits,
+            replace(limits, packs=runtime.packs),
             forward_within=partial(_forward_within, runtime)
             if isinstance(runtime, PatientRuntime)
             else None,

@@ -19,6 +19,12 @@ MAX_OVERTAKES = 4
 MIN_SHARE_TOKENS = 64
 """Work is not split over idle slots below this: the fixed cost of a pass would be felt."""
 
+_FULL_COST_LENGTH = 1024
+"""
+Length of a row at which looking at a token costs as much as all else that is done with it: three
+times the width of a small network. Attention grows with the length, the rest does not.
+"""
+
 _PASS_COST_TOKENS = 16
 """Fixed cost of a pass, in tokens; it keeps a tight pass from being preferred to a full one."""
 
@@ -31,6 +37,37 @@ def round_up(tokens: int) -> int:
     """
     step = 4 if tokens <= 64 else 8 if tokens <= 128 else 16
     return max(1, -(-tokens // step)) * step
+
+
+def computed_tokens(lengths: Sequence[int], *, packs: bool) -> int:
+    """
+    Say how many tokens a pass takes through the layers, padding included.
+
+    Args:
+        lengths: Tokens of each input, at least one.
+
+        packs: Whether padding is left out; a few tokens fill the sum up.
+    """
+    return round_up(sum(lengths)) if packs else len(lengths) * round_up(max(lengths))
+
+
+def pass_cost(tokens: int, inputs: int, longest: int, *, packs: bool) -> float:
+    """
+    Say what a pass costs, in real tokens.
+
+    Args:
+        tokens: Of all its inputs.
+
+        inputs: How many there are.
+
+        longest: Tokens of the longest.
+
+        packs: Whether padding is computed in the attention alone.
+    """
+    padded = inputs * round_up(longest)
+    if not packs:
+        return padded
+    return tokens + min(1.0, round_up(longest) / _FULL_COST_LENGTH) * (padded - tokens)
 
 
 def choose_lane(*, interactive_waits: bool, bulk_waits: bool, overtakes: int) -> Lane | None:
@@ -123,7 +160,7 @@ def cannot_finish(tokens: int, time_left_s: float, fastest_tokens_per_s: float) 
     return tokens > 2 * fastest_tokens_per_s * time_left_s > 0
 
 
-def pass_budget(pending_tokens: int, idle_slots: int, max_padded_tokens: int) -> int:
+def pass_budget(pending_tokens: int, idle_slots: int, max_pass_tokens: int) -> int:
     """
     Say how many tokens the next pass may hold: an equal share of the work for each idle slot.
 
@@ -132,13 +169,13 @@ def pass_budget(pending_tokens: int, idle_slots: int, max_padded_tokens: int) ->
 
         idle_slots: Passes that could start now, at least 1.
 
-        max_padded_tokens: The most that any pass may hold.
+        max_pass_tokens: The most that any pass may hold.
     """
     share = -(-pending_tokens // idle_slots)
-    return min(max_padded_tokens, max(MIN_SHARE_TOKENS, share))
+    return min(max_pass_tokens, max(MIN_SHARE_TOKENS, share))
 
 
-def plan_pass(lengths: Sequence[int], max_padded_tokens: int) -> list[int]:
+def plan_pass(lengths: Sequence[int], max_pass_tokens: int, *, packs: bool = False) -> list[int]:
     """
     Choose the inputs that run together: the oldest, and those nearest to it in length.
 
@@ -149,7 +186,9 @@ def plan_pass(lengths: Sequence[int], max_padded_tokens: int) -> list[int]:
         lengths: Tokens of each pending input, oldest first, each at least 1; the caller bounds
             how many, for the time this takes grows with them.
 
-        max_padded_tokens: Limit on inputs times the longest, rounded, length.
+        max_pass_tokens: Limit of what the pass costs, see `pass_cost`.
+
+        packs: Whether padding is computed in the attention alone.
 
     Returns:
         Positions in ``lengths``, each once, the oldest's (0) among them; none if nothing is
@@ -164,27 +203,25 @@ def plan_pass(lengths: Sequence[int], max_padded_tokens: int) -> list[int]:
     )
     oldest = order.index(0)
     best = (0.0, oldest, oldest)
+    from_oldest = 0
     for last in range(oldest, len(order)):
-        padded = round_up(lengths[order[last]])
-        room = max_padded_tokens // padded
-        if last - oldest + 1 > room:
+        longest = lengths[order[last]]
+        from_oldest += longest
+        tokens, first = from_oldest, oldest
+        cost = pass_cost(tokens, last - first + 1, longest, packs=packs)
+        if cost > max_pass_tokens:
             break
-        tokens = sum(lengths[i] for i in order[oldest : last + 1])
-        first, worth = oldest, _worth(tokens, last - oldest + 1, padded)
-        while first > max(0, last - room + 1):
-            tokens += lengths[order[first - 1]]
-            more = _worth(tokens, last - first + 2, padded)
-            if more < worth:
-                break  # what follows is shorter still, and would make it worse again
-            first, worth = first - 1, more
+        worth = tokens / (cost + _PASS_COST_TOKENS)
+        while first > 0:
+            more = tokens + lengths[order[first - 1]]
+            cost = pass_cost(more, last - first + 2, longest, packs=packs)
+            # What follows is shorter still: if this makes it worse, so does that.
+            if cost > max_pass_tokens or more / (cost + _PASS_COST_TOKENS) < worth:
+                break
+            tokens, first, worth = more, first - 1, more / (cost + _PASS_COST_TOKENS)
         best = max(best, (worth, first, last))
     _, first, last = best
     return order[first : last + 1]
-
-
-def _worth(tokens: int, inputs: int, padded: int) -> float:
-    """Say how many real tokens a pass computes for each token's worth of time."""
-    return tokens / (inputs * padded + _PASS_COST_TOKENS)
 
 
 def retry_after_s(pending_tokens: int, max_pending_tokens: int, tokens_per_s: float) -> float:

@@ -91,6 +91,7 @@ class IsolatedRuntime:
         self.max_tokens = facts.max_tokens
         self.weighs_tokens = facts.weighs_tokens
         self.concurrency = facts.concurrency
+        self.packs = facts.packs
 
     def forward(
         self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]

@@ -65,7 +65,7 @@ class LaneQueue(Generic[Item]):
         self._waiting[tenant].extend(items)
         self._count(tenant, len(items), sum(item.tokens for item in items))
 
-    def take(self, idle_slots: int, max_pass_tokens: int) -> list[Item]:
+    def take(self, idle_slots: int, max_pass_tokens: int, *, packs: bool = False) -> list[Item]:
         """Choose the inputs of the next pass, the first in the fair order among them."""
         names = list(self._waiting)
         fronts = self._fronts(names)
@@ -76,7 +76,7 @@ class LaneQueue(Generic[Item]):
         )
         candidates = [fronts[tenant][position] for tenant, position in order]
         budget = pass_budget(self.tokens, idle_slots, max_pass_tokens)
-        chosen = plan_pass([item.tokens for item in candidates], budget)
+        chosen = plan_pass([item.tokens for item in candidates], budget, packs=packs)
         leaving: dict[int, set[int]] = {}
         for place in chosen:
             tenant, position = order[place]

@@ -32,9 +32,9 @@ from milvane.domain.models import Lane
 from milvane.inference.batching import (
     cannot_finish,
     choose_lane,
+    computed_tokens,
     is_admitted,
     retry_after_s,
-    round_up,
 )
 from milvane.inference.lanes import LaneQueue
 from milvane.inference.runtimes.port import Patience, Unanswered
@@ -69,6 +69,8 @@ class QueueLimits:
     max_pass_tokens: int
     max_pending_tokens: int
     max_pending_inputs: int
+    packs: bool = False
+    """Whether padding costs a pass next to nothing; see `Runtime.packs`."""
 
 
 @dataclass(slots=True)
@@ -382,7 +384,9 @@ class PassQueue(Generic[Load]):
             return None
         overtaking = lane is Lane.INTERACTIVE and len(bulk) > 0
         self._overtakes = self._overtakes + 1 if overtaking else 0
-        return lane, self._lanes[lane].take(self._idle_slots, self._limits.max_pass_tokens)
+        return lane, self._lanes[lane].take(
+            self._idle_slots, self._limits.max_pass_tokens, packs=self._limits.packs
+        )
 
     def _compute(self, forward: Forward[Load], loads: list[Load]) -> _Outcome:
         """Run one pass in a thread of the pool; if it fails, find out on which inputs."""
@@ -434,7 +438,7 @@ class PassQueue(Generic[Load]):
 
     def _count(self, outcome: _Outcome, inputs: list[_Input[Load]], lane: LaneCounts) -> None:
         lengths = [item.tokens for item in inputs]
-        tokens, padded = sum(lengths), len(inputs) * round_up(max(lengths))
+        tokens, padded = sum(lengths), computed_tokens(lengths, packs=self._limits.packs)
         counts = self.counts
         counts.passes += 1
         counts.failed_passes += outcome.failed

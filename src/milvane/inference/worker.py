@@ -42,6 +42,7 @@ class RuntimeFacts:
     max_tokens: int
     weighs_tokens: bool
     concurrency: int
+    packs: bool
 
 
 def facts_of(runtime: Runtime) -> RuntimeFacts:
@@ -54,6 +55,7 @@ def facts_of(runtime: Runtime) -> RuntimeFacts:
         max_tokens=runtime.max_tokens,
         weighs_tokens=runtime.weighs_tokens,
         concurrency=runtime.concurrency,
+        packs=runtime.packs,
     )
 
 

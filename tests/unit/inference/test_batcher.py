@@ -46,6 +46,7 @@ class SteppedRuntime:
     width = 3
     max_tokens = 512
     max_rows = 10_000
+    packs = False
 
     def __init__(self, concurrency: int = 1, *, permits: int = 0) -> None:
         self.concurrency = concurrency

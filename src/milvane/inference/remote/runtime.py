@@ -60,6 +60,7 @@ class RemoteRuntime:
         self.max_tokens = round_up(weights.window_tokens)
         self.weighs_tokens = False
         self.concurrency = settings.max_concurrent * replicas
+        self.packs = True  # no padding is sent
         self._settings = settings
         self._speller = None if settings.sends_token_ids else Speller(encoder)
         contents = [ids[: encoder.content_tokens] for ids in encoder.tokenize(SELF_TEST_TEXTS)]

@@ -39,6 +39,7 @@ class NumpyNetwork:
         self.threads = usable_cores()
         # The server keeps NumPy from threads of its own (`cli.serving`): passes run beside others.
         self.concurrency = self.threads
+        self.packs = False
         self.width = head.width_after(network.width)
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None

@@ -41,9 +41,11 @@ def build_graph(
         rounds_states: Round states to 8 bits before they are multiplied with matrices of 8 bits.
 
     Returns:
-        A model with the inputs ``token_ids`` of shape ``(batch, tokens)`` and ``lengths`` of
-        shape ``(batch,)``, both i32 and of any size, and one output as `Runtime.forward` gives it;
-        and the arrays that must outlive it.
+        A model with the inputs ``token_ids`` of shape ``(batch, tokens)``, ``lengths`` of shape
+        ``(batch,)``, ``packed`` of shape ``(real tokens,)`` with places in the flat batch, and
+        ``unpacked`` of shape ``(batch, tokens)`` with places among the packed tokens, all i32 and
+        of any size, and one output as `Runtime.forward` gives it; and the arrays that must outlive
+        it.
     """
     import openvino as ov  # heavy: only when a runtime is opened
 
@@ -67,40 +69,57 @@ class _Builder:
 
     def model(self) -> Any:
         ops, ov, network = self._ops, self._ov, self._network
-        token_ids = ops.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="token_ids")
-        lengths = ops.parameter(ov.PartialShape([-1]), ov.Type.i32, name="lengths")
-        self._places = self._positions(token_ids)
+        token_ids, self._unpacked = (self._integers(name, 2) for name in ("token_ids", "unpacked"))
+        lengths, self._packed = (self._integers(name, 1) for name in ("lengths", "packed"))
+        inputs = [token_ids, lengths, self._packed, self._unpacked]
+        tokens = self._longest(token_ids)
+        zero, one = ops.constant(np.int32(0)), ops.constant(np.int32(1))
+        self._places = ops.range(zero, tokens, one, "i32")
         self._real = ops.less(
             ops.unsqueeze(self._places, self._axes(0)), ops.unsqueeze(lengths, self._axes(1))
         )
-        states = self._embed(token_ids)
+        # Matrices meet real tokens alone; only attention, and pooling, see texts side by side.
+        states = self._embed(self._pack(token_ids), ops.mod(self._packed, tokens))
         for layer in network.layers:
             states = self._layer(states, layer)
         if self._head.pooling in ("cls", "last") and network.token_head is None:
             # One state is needed: the last norm has no business with the others.
-            pooled = self._normalize(self._pool(states, lengths), network.final_norm)
+            pooled = self._pool(self._unpack(states), lengths)
+            pooled = self._normalize(pooled, network.final_norm)
             output = self._project(pooled)
         else:
-            states = self._normalize(states, network.final_norm)
+            states = self._unpack(self._normalize(states, network.final_norm))
             output = self._project(self._pool(states, lengths))
             if network.token_head is not None:
                 weights = ops.relu(self._apply(states, network.token_head))
                 output = ops.concat([output, ops.squeeze(weights, self._axes(2))], 1)
-        return ov.Model([ops.result(output)], [token_ids, lengths], "encoder")
+        return ov.Model([ops.result(output)], inputs, "encoder")
 
-    def _positions(self, token_ids: Node) -> Node:
-        ops = self._ops
-        shape = ops.shape_of(token_ids, "i32")
-        tokens = ops.squeeze(ops.gather(shape, self._axes(1), self._axes(0)), self._axes(0))
-        zero, one = ops.constant(np.int32(0)), ops.constant(np.int32(1))
-        return ops.range(zero, tokens, one, "i32")
+    def _integers(self, name: str, axes: int) -> Node:
+        shape = self._ov.PartialShape([-1] * axes)
+        return self._ops.parameter(shape, self._ov.Type.i32, name=name)
 
-    def _embed(self, token_ids: Node) -> Node:
+    def _longest(self, token_ids: Node) -> Node:
+        shape = self._ops.shape_of(token_ids, "i32")
+        return self._ops.squeeze(
+            self._ops.gather(shape, self._axes(1), self._axes(0)), self._axes(0)
+        )
+
+    def _pack(self, padded: Node, *width: int) -> Node:
+        """From ``(batch, tokens, ...)`` to ``(real tokens, ...)``."""
+        flat = self._ops.reshape(padded, self._axes(-1, *width), special_zero=False)
+        return self._ops.gather(flat, self._packed, self._axes(0))
+
+    def _unpack(self, states: Node) -> Node:
+        """From ``(real tokens, width)`` to ``(batch, tokens, width)``; padding holds anything."""
+        return self._ops.gather(states, self._unpacked, self._axes(0))
+
+    def _embed(self, token_ids: Node, places: Node) -> Node:
         ops, network = self._ops, self._network
         states = self._products.constants.look_up(network.words, token_ids)
         if network.positions is not None:
             table = self._floats(network.positions)
-            states = ops.add(states, ops.gather(table, self._places, self._axes(0)))
+            states = ops.add(states, ops.gather(table, places, self._axes(0)))
         if network.constant is not None:
             states = ops.add(states, self._floats(network.constant))
         return self._normalize(states, network.embedding_norm)
@@ -126,10 +145,8 @@ class _Builder:
             rotation = self._rotation(attention.frequencies)
             query, key = self._rotate(query, rotation), self._rotate(key, rotation)
         attended = self._look(query, key, value, attention.reach)
-        joined = ops.reshape(
-            ops.transpose(attended, self._axes(0, 2, 1, 3)),
-            self._axes(0, 0, network.heads * network.head_width),
-            special_zero=True,
+        joined = self._pack(
+            ops.transpose(attended, self._axes(0, 2, 1, 3)), network.heads * network.head_width
         )
         return self._apply(joined, attention.output)
 
@@ -175,7 +192,7 @@ class _Builder:
     def _by_head(self, states: Node, linear: Linear, heads: int, norm: Norm | None) -> Node:
         ops = self._ops
         split = ops.reshape(
-            self._apply(states, linear),
+            self._unpack(self._apply(states, linear)),
             self._axes(0, 0, heads, self._network.head_width),
             special_zero=True,
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.errors import Conflict, Internal
+from milvane.inference.batching import round_up
 from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.runtimes.openvino_products import multiplies_bytes
@@ -60,6 +61,7 @@ class OpenvinoNetwork:
         self.width = head.width_after(network.width)
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
+        self.packs = True
         # The graph uses tensors where they lie, in mapped files: they must outlive it.
         rounds = self.precision == "int8" and multiplies_bytes(ov, core, DEVICE)
         graph, self._lent = build_graph(
@@ -135,7 +137,8 @@ def _infer(
 ) -> NDArray[np.float32]:
     try:
         # Always or never: a request that was lent memory once cannot grow its own later.
-        results = request.infer((token_ids, lengths), share_inputs=True)
+        inputs = (token_ids, lengths, *_pack(token_ids.shape, lengths))
+        results = request.infer(inputs, share_inputs=True)
         return np.asarray(results[0])
     except RuntimeError as error:
         raise Internal(f"OpenVINO cannot run the network over this batch: {error}") from error
@@ -143,6 +146,25 @@ def _infer(
 
 def _has_bf16(core: Any) -> bool:
     return "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def _pack(
+    shape: tuple[int, ...], lengths: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """
+    Say where each token of a padded batch stands among the real ones.
+
+    Returns:
+        For each packed token, its place in the flat batch; a few at the end are the first again, so
+        that their numbers are few. And for each place of the batch, its packed token, shape
+        ``(batch, tokens)``; some token where there is padding.
+    """
+    real = np.flatnonzero(np.arange(shape[1]) < lengths[:, np.newaxis])
+    packed = np.zeros(round_up(len(real)), np.int32)
+    packed[: len(real)] = real
+    unpacked = np.zeros(shape, np.int32)
+    unpacked.ravel()[real] = np.arange(len(real))
+    return packed, unpacked
 
 
 def _choose_precision(core: Any, precision: Precision) -> str:

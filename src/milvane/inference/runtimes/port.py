@@ -84,6 +84,10 @@ class Runtime(Protocol):
     def concurrency(self) -> int:
         """Forward passes that may run at once; more than these wait for each other."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether padding is computed in the attention alone, and not where most of the work is."""
+
     def forward(
         self, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
     ) -> NDArray[np.float32]:

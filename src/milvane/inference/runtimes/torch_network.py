@@ -71,6 +71,7 @@ class TorchNetwork:
     """A `Runtime` of one pass at a time on one device."""
 
     concurrency = 1
+    packs = False
 
     def __init__(
         self, folder: Path, head: Head, *, precision: Precision, device: str | None = None
