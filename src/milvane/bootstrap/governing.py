@@ -6,8 +6,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from milvane.apis.management.bundle import Management
 from milvane.control_plane.operators import ADMIN, Operators
 from milvane.control_plane.plane import ControlPlane
 from milvane.domain.catalogue import MODELS, WeightsName
@@ -22,6 +22,9 @@ from milvane.settings import Settings
 from milvane.storage.database import Database
 from milvane.storage.files import utc_now
 
+if TYPE_CHECKING:
+    from milvane.apis.management.bundle import Management
+
 logger = logging.getLogger(__name__)
 
 PASSWORD_FILE = "admin-password.txt"  # noqa: S105 - a name
@@ -32,6 +35,7 @@ PASSWORD_FILE = "admin-password.txt"  # noqa: S105 - a name
 class Governance:
     """The components that every call is judged by and entered in."""
 
+    database: Database
     plane: ControlPlane
     recorder: UsageRecorder
     reports: UsageReports
@@ -45,6 +49,8 @@ class Governance:
         ports: Mapping[str, int],
     ) -> Management:
         """Say what the management API works with; `ports` is filled as instances open."""
+        from milvane.apis.management.bundle import Management  # the frameworks come with it
+
         return Management(
             plane=self.plane,
             reports=self.reports,
@@ -55,10 +61,9 @@ class Governance:
         )
 
 
-async def open_governance(
-    stack: AsyncExitStack, database: Database, settings: Settings
-) -> Governance:
-    """Open the ledger and the control plane; the first start offers everything and binds it."""
+async def open_governance(stack: AsyncExitStack, settings: Settings) -> Governance:
+    """Open the database, ledger and control plane; the first start offers all and binds it."""
+    database = await stack.enter_async_context(Database(settings.storage, settings.server.data_dir))
     folder = settings.server.data_dir / "usage"
     recorder = await stack.enter_async_context(
         UsageRecorder(database, folder, settings.metering, clock=utc_now)
@@ -81,6 +86,7 @@ async def open_governance(
         )
     )
     return Governance(
+        database=database,
         plane=plane,
         recorder=recorder,
         reports=reports,

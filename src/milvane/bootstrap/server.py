@@ -26,11 +26,11 @@ from milvane.bootstrap.engines import (
     token_texts,
     warm,
 )
-from milvane.bootstrap.governing import Governance, open_governance, welcomed
+from milvane.bootstrap.governing import Governance
 from milvane.bootstrap.instances import AddedInstances, Doors
 from milvane.bootstrap.loading import LoadedWeights
 from milvane.bootstrap.looking import look_into
-from milvane.bootstrap.starting import Begun, Loading, Running, enter_beside, load_beside
+from milvane.bootstrap.starting import Begun, Loading, Running, load_beside
 from milvane.bootstrap.weights import tell_stand_ins
 from milvane.bootstrap.workshop import background, open_files, open_workshop
 from milvane.console.pages import console_router
@@ -51,7 +51,6 @@ from milvane.serving.embedding import EmbeddingService
 from milvane.serving.functions import NoProviders
 from milvane.serving.ports import RemoteProviders
 from milvane.settings import Settings, has_collector, provider_environment
-from milvane.storage.database import Database
 from milvane.storage.files import FileStore
 
 
@@ -99,12 +98,8 @@ async def complete(begun: Begun) -> Running:
         ServiceError: If a part cannot start; the message names the cause and the cure.
     """
     settings = begun.settings
-    database = await begun.parts.enter_async_context(
-        Database(settings.storage, settings.server.data_dir)
-    )
-    server = await _build(begun, database)
-    welcome = enter_beside(begun.beneath, welcomed(server.governance.plane, settings))
-    app, worker = await _create_apis(server, database)
+    server = await _build(begun)
+    app, worker = await _create_apis(server)
     # The probes answer from here on: alive, and not ready yet. So does whatever its weights allow.
     http = await begun.doors.enter_async_context(http_port(app, settings))
     providers = await begun.beneath.enter_async_context(
@@ -112,7 +107,7 @@ async def complete(begun: Begun) -> Running:
     )
     upstreams = await _join(server, begun)
     tell_stand_ins(server.served_by)
-    await welcome
+    await begun.welcome
     await begun.beneath.enter_async_context(server.weights)
     server.providers = behind_cache(providers, server.cache, settings)
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
@@ -144,11 +139,11 @@ async def _take(server: _Server, loading: Mapping[WeightsName, Loading]) -> None
         check_fit(server.served_by, server.engines)
 
 
-async def _build(begun: Begun, database: Database) -> _Server:
+async def _build(begun: Begun) -> _Server:
     """Build what needs neither weights nor a Milvus."""
     settings, parts, served_by = begun.settings, begun.parts, begun.served_by
     engines = Engines(loading=set(begun.loading))
-    governance = await open_governance(parts, database, settings)
+    governance, database = begun.governance, begun.governance.database
     cache = await parts.enter_async_context(open_cache(settings.cache, settings.server.data_dir))
     desk = None
     if settings.media.is_on:
@@ -204,11 +199,13 @@ async def _build(begun: Begun, database: Database) -> _Server:
     )
 
 
-async def _create_apis(server: _Server, database: Database) -> tuple[FastAPI, JobWorker]:
+async def _create_apis(server: _Server) -> tuple[FastAPI, JobWorker]:
     """Build the HTTP application, and what does its jobs."""
     settings, governance = server.settings, server.governance
     vocabulary = await asyncio.to_thread(token_texts, settings)
-    workshop = open_workshop(database, server.files, server.embedding, settings, vocabulary)
+    workshop = open_workshop(
+        governance.database, server.files, server.embedding, settings, vocabulary
+    )
     worker = JobWorker(workshop)
     app = create_app(
         server.embedding,

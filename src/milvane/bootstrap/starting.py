@@ -34,6 +34,8 @@ from milvane.settings import Settings
 
 if TYPE_CHECKING:
     from milvane.bootstrap.engines import Loaded
+    from milvane.bootstrap.governing import Governance
+    from milvane.control_plane.plane import ControlPlane
     from milvane.domain.models import ModelName
     from milvane.instances.remote import CredentialMapping
     from milvane.instances.upstream import Upstream
@@ -81,6 +83,9 @@ class Begun:
     connecting: Sequence[Awaitable[Upstream | CredentialMapping]]
     """The Milvus of each instance, in the order of the settings."""
     loading: Mapping[WeightsName, Loading]
+    governance: Governance
+    welcome: Awaitable[None]
+    """Until there is an operator."""
 
 
 @asynccontextmanager
@@ -107,18 +112,27 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             for instance in settings.instances
         ]
         served_by = choose_weights(settings)
-        loading: dict[WeightsName, Loading] = {}
-        for name in names_to_load(served_by):
-            texts = loading[NEEDS[name]].loaded if name in NEEDS else None
-            stack = await beneath.enter_async_context(AsyncExitStack())
-            loaded = enter_beside(stack, load_beside(name, settings, texts))
-            loading[name] = Loading(stack, loaded)
-            condition.reasons.append(partial(_loading_reason, name, loaded))
-        complete = await asyncio.to_thread(_import_the_rest)
+        loading = await _load_all(beneath, served_by, settings, condition)
+        importing = asyncio.ensure_future(asyncio.to_thread(_import_the_rest))
+        open_governance, welcomed = await asyncio.to_thread(_import_governing)
+        governance = await open_governance(parts, settings)
+        welcome = enter_beside(beneath, welcomed(governance.plane, settings))
+        complete = await importing
         gc.freeze()  # modules stay for good: each look for garbage among them would be a pause
         gc.enable()
         running = await complete(
-            Begun(settings, condition, parts, beneath, doors, served_by, connecting, loading)
+            Begun(
+                settings=settings,
+                condition=condition,
+                parts=parts,
+                beneath=beneath,
+                doors=doors,
+                served_by=served_by,
+                connecting=connecting,
+                loading=loading,
+                governance=governance,
+                welcome=welcome,
+            )
         )
         condition.starting = False
         try:
@@ -126,6 +140,23 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         finally:
             condition.starting = True
             logger.info("stopping: running calls may finish, then everything is flushed")
+
+
+async def _load_all(
+    beneath: AsyncExitStack,
+    served_by: Mapping[ModelName, WeightsName],
+    settings: Settings,
+    condition: Condition,
+) -> dict[WeightsName, Loading]:
+    """Begin to load all weights that have to run, those that others go with before them."""
+    loading: dict[WeightsName, Loading] = {}
+    for name in names_to_load(served_by):
+        texts = loading[NEEDS[name]].loaded if name in NEEDS else None
+        stack = await beneath.enter_async_context(AsyncExitStack())
+        loaded = enter_beside(stack, load_beside(name, settings, texts))
+        loading[name] = Loading(stack, loaded)
+        condition.reasons.append(partial(_loading_reason, name, loaded))
+    return loading
 
 
 @asynccontextmanager
@@ -150,6 +181,15 @@ def _import_engines() -> tuple[
     from milvane.bootstrap.engines import load_engine, load_pictures
 
     return load_engine, load_pictures
+
+
+def _import_governing() -> tuple[
+    Callable[[AsyncExitStack, Settings], Awaitable[Governance]],
+    Callable[[ControlPlane, Settings], AbstractAsyncContextManager[None]],
+]:
+    from milvane.bootstrap.governing import open_governance, welcomed
+
+    return open_governance, welcomed
 
 
 def _import_the_rest() -> Callable[[Begun], Awaitable[Running]]:
