@@ -381,7 +381,7 @@ def write_modernbert(folder: Path) -> None:
     write_sentence_transformer(folder, "cls_token")
 
 
-def write_qwen3(folder: Path, *, shards: int = 2) -> None:
+def write_qwen3(folder: Path, *, shards: int = 2, width: int = WIDTH, inner: int = INNER) -> None:
     """Write a network like Qwen3-Embedding-4B: bf16, in shards, with its prompts."""
     tokenizer = byte_pairs(None, "<|endoftext|>")
     write_tokenizer(folder, tokenizer, pad_token="<|endoftext|>", eos_token="<|endoftext|>")
@@ -390,8 +390,8 @@ def write_qwen3(folder: Path, *, shards: int = 2) -> None:
         folder / "config.json",
         {
             "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu",
-            "hidden_size": WIDTH, "num_attention_heads": HEADS, "num_key_value_heads": keys,
-            "head_dim": head, "num_hidden_layers": LAYERS, "intermediate_size": INNER,
+            "hidden_size": width, "num_attention_heads": HEADS, "num_key_value_heads": keys,
+            "head_dim": head, "num_hidden_layers": LAYERS, "intermediate_size": inner,
             "max_position_embeddings": 256, "vocab_size": vocabulary, "rms_norm_eps": 1e-6,
             "rope_theta": 1000000, "rope_scaling": None, "use_sliding_window": False,
             "sliding_window": None, "attention_bias": False, "tie_word_embeddings": True,
@@ -399,20 +399,20 @@ def write_qwen3(folder: Path, *, shards: int = 2) -> None:
         },
     )  # fmt: skip
     drawing = Drawing(6)
-    drawing.matrix("embed_tokens.weight", vocabulary, WIDTH)
+    drawing.matrix("embed_tokens.weight", vocabulary, width)
     for index in range(LAYERS):
         layer = f"layers.{index}"
-        drawing.norm(f"{layer}.input_layernorm", WIDTH, bias=False)
+        drawing.norm(f"{layer}.input_layernorm", width, bias=False)
         for part, rows in (("q", HEADS * head), ("k", keys * head), ("v", keys * head)):
-            drawing.linear(f"{layer}.self_attn.{part}_proj", rows, WIDTH, bias=False)
-        drawing.linear(f"{layer}.self_attn.o_proj", WIDTH, HEADS * head, bias=False)
+            drawing.linear(f"{layer}.self_attn.{part}_proj", rows, width, bias=False)
+        drawing.linear(f"{layer}.self_attn.o_proj", width, HEADS * head, bias=False)
         drawing.norm(f"{layer}.self_attn.q_norm", head, bias=False)
         drawing.norm(f"{layer}.self_attn.k_norm", head, bias=False)
-        drawing.norm(f"{layer}.post_attention_layernorm", WIDTH, bias=False)
-        drawing.linear(f"{layer}.mlp.gate_proj", INNER, WIDTH, bias=False)
-        drawing.linear(f"{layer}.mlp.up_proj", INNER, WIDTH, bias=False)
-        drawing.linear(f"{layer}.mlp.down_proj", WIDTH, INNER, bias=False)
-    drawing.norm("norm", WIDTH, bias=False)
+        drawing.norm(f"{layer}.post_attention_layernorm", width, bias=False)
+        drawing.linear(f"{layer}.mlp.gate_proj", inner, width, bias=False)
+        drawing.linear(f"{layer}.mlp.up_proj", inner, width, bias=False)
+        drawing.linear(f"{layer}.mlp.down_proj", width, inner, bias=False)
+    drawing.norm("norm", width, bias=False)
     _save_shards(drawing.tensors, folder, shards)
     write_sentence_transformer(
         folder, "lasttoken", prompts={"query": QWEN_PROMPT, "document": ""}, max_tokens=200

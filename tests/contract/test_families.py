@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from families import INSTRUCTION, QUERIES, TEXTS, WRITERS, write_xlm_roberta
+from families import INSTRUCTION, QUERIES, TEXTS, WRITERS, write_qwen3, write_xlm_roberta
 from milvane.domain.errors import Conflict
 from milvane.domain.models import Purpose
 from milvane.inference.encoders.recipe import Recipe, read_recipe
@@ -165,3 +165,23 @@ def test_eight_bits_stay_near(folder: Path) -> None:
     cosines = np.einsum("ij,ij->i", vectors, expected["documents"])
     assert 0.99 <= cosines.min() < 0.999999
     runtime.close()
+
+
+def test_four_bits_stay_near_in_less_memory(tmp_path: Path) -> None:
+    """Matrices kept in 4 bits cost more than those in 8, and vectors are still the network's."""
+    write_qwen3(tmp_path, width=64, inner=128)
+    recipe = read_recipe(tmp_path)
+    found = {}
+    for precision in ("f32", "int8", "int4"):
+        runtime = OpenvinoNetwork(
+            read_network(tmp_path), read_head(tmp_path, recipe), threads=1, precision=precision
+        )
+        assert runtime.precision == precision
+        encoder = TextEncoder(tmp_path, recipe, recipe.window_tokens or runtime.max_tokens)
+        subject = Subject("qwen3", recipe, encoder, runtime, {})
+        found[precision] = subject.embed(TEXTS, Purpose.DOCUMENT)
+        runtime.close()
+    eight, four = (
+        float(np.einsum("ij,ij->i", found[each], found["f32"]).min()) for each in ("int8", "int4")
+    )
+    assert 0.85 <= four < eight < 1

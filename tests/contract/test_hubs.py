@@ -20,7 +20,7 @@ from milvane.inference.hubs import HuggingFace, ModelScope
 from milvane.inference.installed import find_set, installed_names
 from milvane.inference.manifest import read_manifest
 from milvane.inference.opening_hubs import open_hub_client
-from milvane.inference.settings import InferenceSettings
+from milvane.inference.settings import InferenceSettings, Precision
 from milvane.inference.weights import known_hash
 
 NAME = "org/tiny"
@@ -248,6 +248,24 @@ async def test_folder_by_path_is_served_until_it_changes(tmp_path: Path) -> None
     (folder / "golden.json").unlink()
     async with open_engine(find_set(str(folder), tmp_path), tmp_path, SETTINGS) as engine:
         assert engine.fingerprint != fingerprint
+
+
+@pytest.mark.parametrize("first", ["f32", "int4"])
+async def test_fewer_bits_are_the_same_weights_with_other_vectors(
+    tmp_path: Path, first: Precision
+) -> None:
+    """Each precision has its fingerprint, the space is one, and none is taken for other weights."""
+    folder = tmp_path / "model"
+    write_qwen3(folder, width=64, inner=128)
+    weights, prints, spaces = find_set(str(folder), tmp_path), set(), set()
+    for precision in (first, "f32", "int8", "int4"):
+        settings = InferenceSettings(precision=precision, threads=1)
+        async with open_engine(weights, tmp_path, settings) as engine:
+            assert engine.facts.precision == precision
+            prints.add(engine.fingerprint)
+            spaces.add(engine.facts.space)
+    assert len(prints) == 3
+    assert len(spaces) == 1
 
 
 async def test_damaged_folders_are_refused(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         ("models", "list"),
         ("models", "pull"),
         ("models", "show"),
+        ("models", "compare"),
     ],
 )
 def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
@@ -96,6 +97,25 @@ def test_model_is_shown_with_contract_and_weights() -> None:
     assert run.returncode == 0
     for fact in ("64 to 2048", "1024", "8192", "all-minilm-l6-v2", "Apache-2.0"):
         assert fact in run.stdout
+
+
+def test_precision_is_compared_on_texts_of_ones_own(tmp_path: Path) -> None:
+    """Each precision has a line; what cannot be compared is told plainly."""
+    default_weights_dir()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a cat\na dog\n\nthe weather in May\na cat\n", encoding="utf-8")
+    asked = ("models", "compare", "text-embedding-v4", "int8", "int4", "--texts")
+    run = milvane(*asked, str(texts))
+    assert run.returncode == 0, run.stderr
+    assert "all-minilm-l6-v2, 3 texts, compared with f32" in run.stdout
+    cosines = {line.split()[0]: float(line.split()[1]) for line in run.stdout.splitlines()[3:]}
+    assert 0.8 < cosines["int4"] < cosines["int8"] < 1
+    texts.write_text("one\n", encoding="utf-8")
+    assert "needs at least 3 different texts" in milvane(*asked, str(texts)).stderr
+    run = milvane("models", "compare", "all-minilm-l6-v2", "int2")
+    assert run.stderr == "milvane: int2 is no precision: known are auto, bf16, f32, int8, int4\n"
+    run = milvane("models", "compare", "embedded-pictures")
+    assert "embedded-pictures take images" in run.stderr
 
 
 def test_vocabulary_of_token_ids_is_shown_and_pulled() -> None:

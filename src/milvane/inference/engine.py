@@ -350,9 +350,10 @@ def _check(weights: Weights, loaded: _Loaded) -> None:
         )
     if golden:
         vectors = _try(loaded, [text.text for text in golden])
-        check_golden(golden, vectors, weights)
+        check_golden(golden, vectors, weights, precision=runtime.precision)
     elif weights.folder:
-        check_same(_try(loaded, SELF_TEST_TEXTS), Path(weights.folder), weights.name)
+        vectors = _try(loaded, SELF_TEST_TEXTS)
+        check_same(vectors, Path(weights.folder), weights.name, precision=runtime.precision)
 
 
 def _try(loaded: _Loaded, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 GOLDEN_NAME = "golden.json"
 LEAST_COSINE = 0.98
 """Between two precisions on the same files; another pooling or another network is far below."""
+LEAST_COSINE_OF_WHOLE = {"int8": 0.95, "int4": 0.85}
+"""The same where matrices are integers in one of the two: `milvane models compare` measures it."""
 MOST_ALIKE = 0.9999
 """Cosine of two different texts from which on a network tells nothing apart."""
 
@@ -61,6 +63,7 @@ def check_same(
     folder: Path,
     name: str,
     *,
+    precision: str,
     asked: Sequence[str] = SELF_TEST_TEXTS,
 ) -> None:
     """
@@ -73,6 +76,8 @@ def check_same(
 
         name: Of the weights, for the error.
 
+        precision: In which they were computed.
+
         asked: What the vectors are of, for whoever reads the file.
 
     Raises:
@@ -80,36 +85,42 @@ def check_same(
     """
     check_first(vectors, name)
     path = folder / GOLDEN_NAME
-    known = _read(path)
-    if known is None:
-        _write(path, vectors, asked)
+    found = _read(path)
+    if found is None:
+        _write(path, vectors, asked, precision)
         return
+    known, known_precision = found
+    least = min(
+        LEAST_COSINE_OF_WHOLE.get(each, LEAST_COSINE) for each in (precision, known_precision)
+    )
     if known.shape == vectors.shape:
         cosines = np.einsum("ij,ij->i", known, vectors)
-        if cosines.min() >= LEAST_COSINE:
+        if cosines.min() >= least:
             return
-        found = f"a cosine of {cosines.min():.3f} to them"
+        change = f"a cosine of {cosines.min():.3f} to them"
     else:
-        found = f"vectors of width {vectors.shape[1]} instead of {known.shape[1]}"
+        change = f"vectors of width {vectors.shape[1]} instead of {known.shape[1]}"
     raise Conflict(
-        f"the weights {name} no longer give the vectors of their first load ({found}): a file or "
+        f"the weights {name} no longer give the vectors of their first load ({change}): a file or "
         f"the pooling in {folder} was changed. Pull them again; if the change was intended, "
         f"delete {path}, and make stored vectors anew"
     )
 
 
-def _read(path: Path) -> NDArray[np.float32] | None:
+def _read(path: Path) -> tuple[NDArray[np.float32], str] | None:
+    """Read the vectors of the first load, and in which precision that was."""
     try:
-        rows = np.array(json.loads(path.read_bytes())["vectors"], np.float32)
+        content = json.loads(path.read_bytes())
+        rows = np.array(content["vectors"], np.float32)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Conflict(f"{path} cannot be read: delete it, and start again") from error
-    return rows if rows.ndim == 2 else None
+    return (rows, str(content.get("precision", ""))) if rows.ndim == 2 else None
 
 
-def _write(path: Path, vectors: NDArray[np.float32], asked: Sequence[str]) -> None:
-    content = {"texts": asked, "vectors": np.round(vectors, 5).tolist()}
+def _write(path: Path, vectors: NDArray[np.float32], asked: Sequence[str], precision: str) -> None:
+    content = {"texts": asked, "precision": precision, "vectors": np.round(vectors, 5).tolist()}
     try:
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     except OSError as error:

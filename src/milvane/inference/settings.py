@@ -11,7 +11,7 @@ from pydantic import Field
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.sections import Section
 
-Precision = Literal["auto", "bf16", "f32", "int8"]
+Precision = Literal["auto", "bf16", "f32", "int8", "int4"]
 
 
 class InferenceSettings(Section):
@@ -54,8 +54,8 @@ class InferenceSettings(Section):
     precision: Precision = Field(
         default="auto",
         description="Number format of the network: bf16 where the processor has it natively, "
-        "else f32; or int8, which keeps matrices in 8 bits and takes half of bf16's memory, but "
-        "not of weights that take images.",
+        "else f32; or int8 or int4, which keep matrices in 8 or 4 bits, but not those of weights "
+        "that take images. What that costs is measured by `milvane models compare`.",
     )
     isolated: bool = Field(
         default=False,

@@ -61,7 +61,9 @@ def check(encoder: Encoder, network: Network, folder: Path, name: str) -> None:
         given = network.forward([each.load for each in work])
         rows.append(encoder.combine(tokenized, list(given)))
     asked = [f"{'+'.join(map(_title, content))}" for content in contents]
-    check_same(normalize_rows(np.stack(rows)), folder, name, asked=asked)
+    check_same(
+        normalize_rows(np.stack(rows)), folder, name, precision=network.precision, asked=asked
+    )
 
 
 def _contents(modalities: frozenset[Modality]) -> list[Sequence[SeenPart]]:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from milvane.inference.runtimes.stored import Stored
 
 Node = Any
 """An OpenVINO node; the library has no types of its own."""
+
+GROUP = 64
+"""
+Numbers of a row that share a scale, where they have 4 bits.
+
+128 cost all-MiniLM-L6-v2 a third more of the cosine, and made passes 5 % faster.
+"""
+_STEPS = 15
+_TINY = 1e-12
+WHOLE = ("int8", "int4")
+"""Precisions that keep matrices as integers."""
 
 
 class Constants:
@@ -39,12 +51,35 @@ class Constants:
 
     def matrix(self, weight: Stored) -> Node:
         """Keep a matrix that is multiplied, shape ``(out, in)``."""
-        return self._eight_bits(weight) if self.precision == "int8" else self._plain(weight)
+        if self.precision == "int4" and weight.shape[1] % GROUP == 0:
+            return self._four_bits(weight)
+        return self._eight_bits(weight) if self.precision in WHOLE else self._plain(weight)
+
+    def _four_bits(self, weight: Stored) -> Node:
+        """Keep a matrix as 4-bit integers; each group of a row has its scale and its zero."""
+        rows, columns = weight.shape
+        groups = weight.f32().reshape(rows, columns // GROUP, GROUP)
+        low = np.minimum(groups.min(axis=2, keepdims=True), 0)
+        steps = np.maximum((groups.max(axis=2, keepdims=True) - low) / _STEPS, _TINY)
+        zeros = np.rint(-low / steps)
+        rounded = np.clip(np.rint(groups / steps) + zeros, 0, _STEPS)
+        ops = self._ops
+        whole = ops.subtract(self._packed(rounded), self._packed(zeros))
+        kept = ops.multiply(whole, ops.constant(steps.astype(np.float32)))
+        return ops.reshape(kept, ops.constant(np.array([rows, columns])), special_zero=False)
+
+    def _packed(self, numbers: NDArray[np.float32]) -> Node:
+        """Keep numbers of ``0..15``, two in a byte, the first one in its lower half."""
+        ov, flat = self._ov, numbers.astype(np.uint8).reshape(-1)
+        tensor = ov.Tensor(ov.Type.u4, ov.Shape(numbers.shape))
+        flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
+        tensor.data[:] = flat[0::2] | flat[1::2] << 4
+        return self._ops.convert(ov.op.Constant(tensor), "f32")
 
     def _eight_bits(self, weight: Stored) -> Node:
         """Keep a matrix as 8-bit integers and a scale per row: products are still of floats."""
         values = weight.f32()
-        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-12)
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, _TINY)
         rounded = np.rint(values / scales).astype(np.int8)
         ops = self._ops
         whole = ops.convert(ops.constant(rounded), "f32")

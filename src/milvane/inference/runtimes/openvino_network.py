@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from milvane.domain.errors import Conflict, Internal
 from milvane.inference.batching import round_up
 from milvane.inference.runtimes.network import Head, Network
+from milvane.inference.runtimes.openvino_constants import GROUP, WHOLE
 from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.runtimes.openvino_products import multiplies_bytes
 from milvane.inference.settings import Precision
@@ -120,6 +121,8 @@ class OpenvinoNetwork:
         """Compile the network, and make as many requests as it has streams."""
         options = {
             "INFERENCE_PRECISION_HINT": self._floats,
+            # Matrices of 4 bits meet states of 8 bits, of which so many share a scale.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if self.precision == "int4" else 0,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.threads,
             # Other threads of this process, and its neighbours, need the cores as well.
@@ -173,6 +176,6 @@ def _choose_precision(core: Any, precision: Precision) -> str:
         raise Conflict(
             "this processor has no native bf16: set inference.precision to 'auto' or 'f32'"
         )
-    if precision == "int8":
-        return "int8"
+    if precision in WHOLE:
+        return precision
     return "bf16" if has_bf16 and precision != "f32" else "f32"

@@ -194,8 +194,10 @@ def _choose_precision(torch: Any, device: str, precision: Precision) -> str:
     has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bf16" and not has_bf16:
         raise Conflict(f"{device} has no fast bf16: set inference.precision to 'auto' or 'f32'")
-    if precision == "int8":
-        raise Conflict("int8 runs on the CPU, where a light path is: set inference.precision")
+    if precision in ("int8", "int4"):
+        raise Conflict(
+            f"{precision} runs on the CPU, where a light path is: set inference.precision"
+        )
     return "bf16" if has_bf16 and precision != "f32" else "f32"
 
 

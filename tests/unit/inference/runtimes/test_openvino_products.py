@@ -6,7 +6,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from milvane.inference.runtimes.openvino_constants import Constants
+from milvane.inference.runtimes.openvino_constants import GROUP, Constants
 from milvane.inference.runtimes.openvino_products import Products, multiplies_bytes
 from milvane.inference.runtimes.stored import stored
 
@@ -46,3 +46,28 @@ def test_processor_is_asked_for_the_largest_products() -> None:
     if multiplies_bytes(ov, ov.Core(), "CPU"):
         (found,) = multiply(np.full((1, 512), -3.0, np.float32), np.full((8, 512), 5.0, np.float32))
         np.testing.assert_allclose(found, -3.0 * 5.0 * 512, rtol=1e-4)
+
+
+def test_matrix_on_a_grid_of_sixteen_steps_is_kept_exactly() -> None:
+    """Four bits hold what they can, each group of a row by its own scale and zero."""
+    random = np.random.default_rng(1)
+    steps = random.integers(0, 16, (3, 5, GROUP)).astype(np.float32)
+    steps[:, :, 0], steps[:, :, 1] = 0, 15
+    zeros = random.integers(0, 16, (3, 5, 1)).astype(np.float32)
+    matrix = ((steps - zeros) * 2.0 ** random.integers(-6, 3, (3, 5, 1))).reshape(3, 5 * GROUP)
+    kept = Constants(ov, "int4").matrix(stored(matrix.astype(np.float32)))
+    model = ov.Model([ov.opset13.result(kept)], [], "kept")
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    (found,) = ov.compile_model(model, "CPU", options)([]).values()
+    np.testing.assert_allclose(found, matrix, rtol=1e-6)
+
+
+def test_matrix_that_is_not_whole_groups_wide_has_eight_bits() -> None:
+    """What does not divide into groups costs no more than in int8."""
+    matrix = np.random.default_rng(2).standard_normal((8, GROUP + 1)).astype(np.float32)
+    kept = Constants(ov, "int4").matrix(stored(matrix))
+    model = ov.Model([ov.opset13.result(kept)], [], "kept")
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    (found,) = ov.compile_model(model, "CPU", options)([]).values()
+    largest = np.abs(matrix).max(axis=1, keepdims=True)
+    assert (np.abs(found - matrix) <= largest / 254 * 1.001).all()

@@ -87,8 +87,10 @@ def _choose(torch: Any, device: str, precision: Precision) -> str:
     has_bf16 = _has_bf16(torch, device)
     if precision == "bf16" and not has_bf16:
         raise Conflict(f"{device} has no fast bf16: set inference.precision to 'auto' or 'f32'")
-    if precision == "int8":
-        raise Conflict("int8 is for texts: set inference.precision to 'auto', 'bf16' or 'f32'")
+    if precision in ("int8", "int4"):
+        raise Conflict(
+            f"{precision} is for texts: set inference.precision to 'auto', 'bf16' or 'f32'"
+        )
     return "bf16" if has_bf16 and precision != "f32" else "f32"
 
 
