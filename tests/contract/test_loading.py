@@ -100,7 +100,7 @@ class Bench:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[LoadedWeights]:
         """Begin as a server does, and follow."""
-        weights = LoadedWeights(self.load, self.engines, self.reasons, self.plane)
+        weights = LoadedWeights(self.load, self.engines, self.reasons, self.plane, abortable={NAME})
         stack, seeing = AsyncExitStack(), AsyncExitStack()
         texts = await stack.enter_async_context(self.load(NAME))
         weights.take(NAME, stack, texts)
@@ -153,6 +153,18 @@ async def test_weights_on_their_way_are_told_from_those_that_are_not(bench: Benc
         await until(weights, WeightsState.FAILED)
         with pytest.raises(UpstreamUnavailable, match="milvane models pull"):
             await bench.service.prepare(ASKED)
+
+
+async def test_end_waits_for_no_weights_that_only_wait(bench: Bench) -> None:
+    """A server ends while a server elsewhere does not answer."""
+    async with bench.serving() as weights:
+        await bench.switch(on=False)
+        await until(weights, WeightsState.UNLOADED)
+        bench.may_open = asyncio.Event()
+        await bench.switch(on=True)
+        await until(weights, WeightsState.LOADING)
+    assert not bench.engines.texts
+    assert not bench.engines.loading
 
 
 async def test_weights_are_unloaded_when_work_under_way_has_ended(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import copy
 import gc
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -65,7 +65,13 @@ class LoadedWeights:
     """Keeps in memory what is to be there; a server's share of what the control plane says."""
 
     def __init__(
-        self, load: Load, engines: Engines, reasons: list[Reason], plane: ControlPlane
+        self,
+        load: Load,
+        engines: Engines,
+        reasons: list[Reason],
+        plane: ControlPlane,
+        *,
+        abortable: Container[WeightsName] = (),
     ) -> None:
         """
         Say what it stands on.
@@ -78,7 +84,10 @@ class LoadedWeights:
             reasons: Why the server would fail a request now, to which loaded weights add theirs.
 
             plane: Who knows which weights are unloaded.
+
+            abortable: Weights whose loading may be given up at the end, for it is mostly waiting.
         """
+        self._abortable = abortable
         self._load = load
         self._engines = engines
         self._reasons = reasons
@@ -170,7 +179,11 @@ class LoadedWeights:
         shelved.stack = AsyncExitStack()
         beside = None if needed is None else _resolved(needed)
         try:
-            loaded = await enter_beside(shelved.stack, self._load(shelved.name, beside))
+            loaded = await enter_beside(
+                shelved.stack,
+                self._load(shelved.name, beside),
+                is_abortable=shelved.name in self._abortable,
+            )
             if isinstance(loaded, LoadedTexts):
                 await warm([loaded.engine])
         except BaseException:

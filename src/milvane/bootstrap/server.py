@@ -84,6 +84,7 @@ class _Server:
             self.engines,
             self.condition.reasons,
             plane,
+            abortable=self.settings.inference.remote,
         )
 
 

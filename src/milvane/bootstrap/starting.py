@@ -153,7 +153,12 @@ async def _load_all(
     for name in names_to_load(served_by):
         texts = loading[NEEDS[name]].loaded if name in NEEDS else None
         stack = await beneath.enter_async_context(AsyncExitStack())
-        loaded = enter_beside(stack, load_beside(name, settings, texts))
+        # A file is read to its end, but who waits for a server elsewhere may be told to stop.
+        loaded = enter_beside(
+            stack,
+            load_beside(name, settings, texts),
+            is_abortable=name in settings.inference.remote,
+        )
         loading[name] = Loading(stack, loaded)
         condition.reasons.append(partial(_loading_reason, name, loaded))
     return loading

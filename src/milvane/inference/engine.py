@@ -33,7 +33,7 @@ from milvane.inference.remote.counting import ReplicaView
 from milvane.inference.remote.runtime import RemoteRuntime
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.runtimes.opening import open_runtime
-from milvane.inference.runtimes.port import Runtime
+from milvane.inference.runtimes.port import Patience, Runtime
 from milvane.inference.self_test import SELF_TEST_TEXTS, check_same
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.terms import gather_terms
@@ -302,8 +302,9 @@ async def open_engine(
         max_pending_inputs=settings.max_pending_inputs,
     )
     with ThreadPoolExecutor(2, "milvane-tokenize") as pool:
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(pool, _load, weights, weights_dir, settings, remote)
+        patience, loop = Patience(), asyncio.get_running_loop()
+        load = partial(_load, weights, weights_dir, settings, remote, patience)
+        loaded = await _loaded(loop.run_in_executor(pool, load), patience)
         try:
             async with Batcher(loaded.runtime, limits) as batcher:
                 yield Engine(loaded, batcher, pool, _facts(weights, loaded))
@@ -311,8 +312,24 @@ async def open_engine(
             loaded.runtime.close()
 
 
+async def _loaded(loading: asyncio.Future[_Loaded], patience: Patience) -> _Loaded:
+    """Wait for what is being loaded; if nobody does any more, it is closed once it is loaded."""
+    try:
+        return await asyncio.shield(loading)
+    except asyncio.CancelledError:
+        patience.end()
+        await asyncio.wait([loading])
+        if loading.exception() is None:
+            loading.result().runtime.close()
+        raise
+
+
 def _load(
-    weights: Weights, weights_dir: Path, settings: InferenceSettings, remote: RemoteSettings | None
+    weights: Weights,
+    weights_dir: Path,
+    settings: InferenceSettings,
+    remote: RemoteSettings | None,
+    patience: Patience,
 ) -> _Loaded:
     folder = find(weights, weights_dir)
     recipe = read_recipe(folder)
@@ -324,7 +341,7 @@ def _load(
     encoder = TextEncoder(folder, recipe, weights.window_tokens)
     runtime: Runtime
     if remote is not None:
-        runtime = RemoteRuntime(remote, weights, encoder)
+        runtime = RemoteRuntime(remote, weights, encoder, patience)
     elif settings.isolated:
         runtime = IsolatedRuntime(folder, threads=settings.threads, precision=settings.precision)
     else:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from typing_extensions import Self
 
@@ -61,37 +62,43 @@ class MilvaneProcess:
         Raises:
             RuntimeError: If it ends before; the message has the end of its log.
         """
-        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self.data_dir)]
-        command += ["--grpc-port", _port(self.grpc_uri), "--http-port", _port(self.http_url)]
-        command += self._arguments
         with self.log.open("a") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
-            )
-        for line in self._process.stdout or ():
+            self.begin(log)
+        for line in self.process.stdout or ():
             if match := _READY.search(line):
                 self.ready_line = line
                 self.grpc_uri, self.http_url = match["grpc"], match["http"]
                 return
-        status = self._wait(timeout_s=30)
+        status = self.wait(timeout_s=30)
         raise RuntimeError(
             f"the server ended with status {status}:\n{self.log.read_text()[-4000:]}"
+        )
+
+    def begin(self, log: IO[str] | int) -> None:
+        """Start the server and wait for nothing; `log` is as `subprocess` takes it."""
+        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self.data_dir)]
+        command += ["--grpc-port", _port(self.grpc_uri), "--http-port", _port(self.http_url)]
+        command += self._arguments
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
         )
 
     def kill(self) -> None:
         """End the process as a crash would."""
         self.process.kill()
-        self._wait(timeout_s=30)
+        self.wait(timeout_s=30)
 
     def terminate(self, *, timeout_s: float = 30) -> int:
         """Ask the process to end; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self._wait(timeout_s=timeout_s)
+        return self.wait(timeout_s=timeout_s)
 
-    def _wait(self, *, timeout_s: float) -> int:
+    def wait(self, *, timeout_s: float = 30) -> int:
+        """Wait until the process has ended; return its exit status."""
         status = self.process.wait(timeout=timeout_s)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
         return status
 
     def __enter__(self) -> Self:
@@ -109,7 +116,7 @@ class MilvaneProcess:
         if self._process.poll() is None:
             self.terminate()
         else:
-            self._wait(timeout_s=0)
+            self.wait(timeout_s=0)
 
 
 def _port(address: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvane.domain.catalogue import Weights
-from milvane.domain.errors import Conflict, DeadlineExceeded
+from milvane.domain.errors import Conflict, DeadlineExceeded, UpstreamUnavailable
 from milvane.inference.batching import round_up
 from milvane.inference.encoders.spelling import Speller
 from milvane.inference.encoders.text import TextEncoder
@@ -36,7 +36,13 @@ _T = TypeVar("_T")
 class RemoteRuntime:
     """A `Runtime`, and a patient one; a pass becomes requests to replicas of one server."""
 
-    def __init__(self, settings: RemoteSettings, weights: Weights, encoder: TextEncoder) -> None:
+    def __init__(
+        self,
+        settings: RemoteSettings,
+        weights: Weights,
+        encoder: TextEncoder,
+        patience: Patience | None = None,
+    ) -> None:
         """
         Connect, and wait for a replica that answers as it should. Blocks.
 
@@ -46,6 +52,8 @@ class RemoteRuntime:
             weights: What they are said to run.
 
             encoder: Made the ids of passes.
+
+            patience: Ends if nobody waits for the start any more.
 
         Raises:
             Conflict: If a server answers, but is not what the settings say.
@@ -69,7 +77,9 @@ class RemoteRuntime:
         self._is_over = asyncio.Event()
         self._started: Future[None] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._live()), name="milvane-remote", daemon=True
+            target=lambda: asyncio.run(self._live(patience or Patience())),
+            name="milvane-remote",
+            daemon=True,
         )
         self._thread.start()
         try:
@@ -134,9 +144,12 @@ class RemoteRuntime:
     def close(self) -> None:
         """Close the connections; no pass may be running, and none may follow."""
         if self._thread.is_alive():
-            with suppress(RuntimeError):  # it has just ended by itself
-                self._loop.call_soon_threadsafe(self._is_over.set)
+            self._tell(self._is_over.set)
             self._thread.join()
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the thread has just ended by itself
+            self._loop.call_soon_threadsafe(what)
 
     def _inputs(self, rows: list[NDArray[np.int32]]) -> Inputs:
         if self._speller is None:
@@ -158,7 +171,7 @@ class RemoteRuntime:
     def _run(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _live(self) -> None:
+    async def _live(self, patience: Patience) -> None:
         settings, self._loop = self._settings, asyncio.get_running_loop()
         async with httpx2.AsyncClient(
             verify=self._certificates or False,  # no address is https without them
@@ -171,8 +184,13 @@ class RemoteRuntime:
             sender = Sender(settings, self.width, client)
             self._watch = Watch(settings, sender, self._probes)
             self._asker = Asker(settings, sender, self._watch)
+            starting = asyncio.ensure_future(self._watch.start())
+            patience.when_over(lambda: self._tell(starting.cancel))
             try:
-                await self._watch.start()
+                await starting
+            except asyncio.CancelledError:
+                self._started.set_exception(UpstreamUnavailable("the start was given up"))
+                return
             except BaseException as error:  # noqa: BLE001 - raised where the thread was started
                 self._started.set_exception(error)
                 return
