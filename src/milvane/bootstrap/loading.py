@@ -71,7 +71,7 @@ class LoadedWeights:
         reasons: list[Reason],
         plane: ControlPlane,
         *,
-        abortable: Container[WeightsName] = (),
+        abortable: Container[str] = (),
     ) -> None:
         """
         Say what it stands on.
