@@ -29,17 +29,17 @@ VOCABULARY = [
 ]  # fmt: skip
 
 
-def write_tiny_bert(folder: Path, *, seed: int = 0) -> None:
+def write_tiny_bert(folder: Path, *, seed: int = 0, positions: int = POSITIONS) -> None:
     """Write a BERT network of two layers with random weights into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "model_type": "bert", "hidden_act": "gelu", "hidden_size": WIDTH,
         "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "intermediate_size": INNER,
-        "max_position_embeddings": POSITIONS, "vocab_size": len(VOCABULARY),
+        "max_position_embeddings": positions, "vocab_size": len(VOCABULARY),
         "layer_norm_eps": 1e-12, "position_embedding_type": "absolute",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    save_file(random_tensors(seed), folder / "model.safetensors")
+    save_file(random_tensors(seed, positions), folder / "model.safetensors")
     write_tokenizer(folder / "tokenizer.json")
 
 
@@ -55,7 +55,7 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-def random_tensors(seed: int) -> dict[str, NDArray[np.float32]]:
+def random_tensors(seed: int, positions: int = POSITIONS) -> dict[str, NDArray[np.float32]]:
     """Draw all tensors of the network, by their published names."""
     random = np.random.default_rng(seed)
 
@@ -64,7 +64,7 @@ def random_tensors(seed: int) -> dict[str, NDArray[np.float32]]:
 
     tensors = {
         "embeddings.word_embeddings.weight": draw(len(VOCABULARY), WIDTH),
-        "embeddings.position_embeddings.weight": draw(POSITIONS, WIDTH),
+        "embeddings.position_embeddings.weight": draw(positions, WIDTH),
         "embeddings.token_type_embeddings.weight": draw(2, WIDTH),
     }
     norms = ["embeddings.LayerNorm"]

@@ -42,8 +42,15 @@ from milvane.measures import INPUTS, TOKENS, Distribution
 
 LOG = logging.getLogger(__name__)
 
-_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "bad allocation", "failed to allocate")
-"""How torch and OpenVINO say it; they have no error of one kind for it."""
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate",
+    "can't alloc",
+    "memoryerror",
+)
+"""How torch, OpenVINO and other processes say it; they have no error of one kind for it."""
 
 
 Load = TypeVar("Load")
@@ -474,6 +481,8 @@ def _latest_deadline_s(inputs: Sequence[_Input[Load]]) -> float | None:
 
 def _run(forward: Forward[Load], loads: list[Load]) -> list[NDArray[np.float32]]:
     rows = list(forward(loads))
+    if len(rows) != len(loads):
+        raise Internal(f"the network gave {len(rows)} vectors for {len(loads)} inputs")
     if not all(np.isfinite(row).all() for row in rows):
         raise Internal("the network gave a vector that is not finite: the weights may be damaged")
     return rows

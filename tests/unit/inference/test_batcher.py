@@ -433,6 +433,7 @@ async def test_half_that_does_not_fit_either_says_so() -> None:
         (MemoryError(), True),
         (RuntimeError("std::bad_alloc"), True),
         (RuntimeError("Exception: Failed to allocate 3 bytes"), True),
+        (RuntimeError("in another process: MemoryError: Unable to allocate 2.00 GiB"), True),
         (RuntimeError("shape mismatch"), False),
     ],
 )

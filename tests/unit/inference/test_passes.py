@@ -66,3 +66,15 @@ async def test_numbers_that_are_none_are_a_failure() -> None:
     async with PassQueue(forward, LIMITS) as queue:
         with pytest.raises(Internal, match="not finite"):
             await queue.run([Work(1, 0)], lane=Lane.INTERACTIVE)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+async def test_rows_of_another_pass_are_a_failure(more: int) -> None:
+    """A network that gives more or fewer rows than it was asked for is not believed in any."""
+
+    def forward(loads: list[int]) -> NDArray[np.float32]:
+        return np.ones((len(loads) + more, 1), np.float32)
+
+    async with PassQueue(forward, LIMITS) as queue:
+        with pytest.raises(Internal, match="vectors for 1 inputs"):
+            await queue.run([Work(1, 0), Work(1, 1)], lane=Lane.BULK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from milvane.domain.errors import Internal
 from milvane.inference.cores import usable_cores
 from milvane.inference.pictures.tower import Block, Convolution, Tower
 from milvane.inference.runtimes.openvino_network import DEVICE
+from milvane.inference.runtimes.openvino_requests import CompiledRequests
 
 Node = Any
 """An OpenVINO node; the library has no types of its own."""
@@ -44,15 +44,15 @@ class TowerNetwork:
             "INFERENCE_NUM_THREADS": self.threads,
             "ENABLE_CPU_PINNING": False,
         }
-        try:
-            compiled = ov.Core().compile_model(_build(ov, tower), DEVICE, options)
-            requests = [compiled.create_infer_request() for _ in range(self.threads)]
-        except RuntimeError as error:
-            raise Internal(f"OpenVINO cannot compile the tower: {error}") from error
-        # A request is not thread-safe, so each pass borrows one.
-        self._idle: SimpleQueue[Any] = SimpleQueue()
-        for request in requests:
-            self._idle.put(request)
+
+        def compile_anew() -> list[Any]:
+            try:
+                compiled = ov.Core().compile_model(_build(ov, tower), DEVICE, options)
+                return [compiled.create_infer_request() for _ in range(self.threads)]
+            except RuntimeError as error:
+                raise Internal(f"OpenVINO cannot compile the tower: {error}") from error
+
+        self._requests = CompiledRequests(compile_anew(), compile_anew)
 
     def forward(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """
@@ -67,14 +67,10 @@ class TowerNetwork:
         Raises:
             Internal: If OpenVINO cannot run it.
         """
-        request = self._idle.get()
         try:
-            results = request.infer((np.stack(pictures),), share_inputs=True)
-            return np.array(results[0])
+            return self._requests.run(np.stack(pictures))
         except RuntimeError as error:
             raise Internal(f"OpenVINO cannot run the tower: {error}") from error
-        finally:
-            self._idle.put(request)
 
 
 def _build(ov: Any, tower: Tower) -> Any:

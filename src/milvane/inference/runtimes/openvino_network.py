@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from queue import SimpleQueue
+from functools import partial
 from threading import Lock, Thread
 from typing import Any
 
@@ -16,6 +16,7 @@ from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_constants import GROUP, WHOLE
 from milvane.inference.runtimes.openvino_graph import build_graph
 from milvane.inference.runtimes.openvino_products import multiplies_bytes
+from milvane.inference.runtimes.openvino_requests import CompiledRequests
 from milvane.inference.settings import Precision
 
 LOG = logging.getLogger(__name__)
@@ -63,17 +64,14 @@ class OpenvinoNetwork:
         self.max_tokens = network.max_tokens
         self.weighs_tokens = network.token_head is not None
         self.packs = True
-        # The graph uses tensors where they lie, in mapped files: they must outlive it.
-        rounds = self.precision == "int8" and multiplies_bytes(ov, core, DEVICE)
-        graph, self._lent = build_graph(
-            network, head, precision=self.precision, rounds_states=rounds
-        )
+        # Graphs use tensors where they lie, in mapped files: they must outlive them.
+        self._lent: list[Any] = []
+        self._rounds = self.precision == "int8" and multiplies_bytes(ov, core, DEVICE)
         self._floats = "bf16" if self.precision != "f32" and _has_bf16(core) else "f32"
-        # A request is not thread-safe, so each pass borrows one.
-        self._idle: SimpleQueue[Any] = SimpleQueue()
-        for request in self._compile(core, graph, streams=self.concurrency):
-            self._idle.put(request)
-        self._wide: Any = None
+        self._build = partial(self._build_graph, network, head)
+        graph = self._build()
+        self._narrow = self._open(core, graph, streams=self.concurrency)
+        self._wide: CompiledRequests | None = None
         self._wide_is_taken = Lock()  # guards the one wide request
         # Only the first questions after a start would miss it, and the start need not wait.
         self._widening: Thread | None = None
@@ -87,22 +85,18 @@ class OpenvinoNetwork:
     ) -> NDArray[np.float32]:
         """Run the network over one padded batch; see `Runtime.forward`."""
         # A lone input on an idle machine is a person's question: all cores answer it.
-        lone = len(token_ids) == 1 and self._idle.qsize() == self.concurrency
+        lone = len(token_ids) == 1 and self._narrow.idle == self.concurrency
         if lone and self._wide is not None and self._wide_is_taken.acquire(blocking=False):
             try:
-                return _infer(self._wide, token_ids, lengths)
+                return _run(self._wide, token_ids, lengths)
             finally:
                 self._wide_is_taken.release()
-        request = self._idle.get()
-        try:
-            return _infer(request, token_ids, lengths)
-        finally:
-            self._idle.put(request)
+        return _run(self._narrow, token_ids, lengths)
 
     def close(self) -> None:
         """Let go of the compiled network."""
         self.finish()
-        self._idle = SimpleQueue()
+        del self._narrow, self._build
         self._wide = None
         self._lent = []
 
@@ -113,9 +107,23 @@ class OpenvinoNetwork:
 
     def _widen(self, core: Any, graph: Any) -> None:
         try:
-            self._wide = self._compile(core, graph, streams=1)[0]
+            self._wide = self._open(core, graph, streams=1)
         except Internal:
             LOG.warning("Queries run on one core each", exc_info=True)
+
+    def _build_graph(self, network: Network, head: Head) -> Any:
+        graph, lent = build_graph(
+            network, head, precision=self.precision, rounds_states=self._rounds
+        )
+        self._lent += lent
+        return graph
+
+    def _open(self, core: Any, graph: Any, *, streams: int) -> CompiledRequests:
+        """Compile a graph, such that it can be compiled anew without being kept."""
+        return CompiledRequests(
+            self._compile(core, graph, streams=streams),
+            lambda: self._compile(core, self._build(), streams=streams),
+        )
 
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
         """Compile the network, and make as many requests as it has streams."""
@@ -135,14 +143,11 @@ class OpenvinoNetwork:
             raise Internal(f"OpenVINO cannot compile the network: {error}") from error
 
 
-def _infer(
-    request: Any, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
+def _run(
+    requests: CompiledRequests, token_ids: NDArray[np.int32], lengths: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     try:
-        # Always or never: a request that was lent memory once cannot grow its own later.
-        inputs = (token_ids, lengths, *_pack(token_ids.shape, lengths))
-        results = request.infer(inputs, share_inputs=True)
-        return np.asarray(results[0])
+        return requests.run(token_ids, lengths, *_pack(token_ids.shape, lengths))
     except RuntimeError as error:
         raise Internal(f"OpenVINO cannot run the network over this batch: {error}") from error
 
