@@ -83,9 +83,17 @@ def floor_to(instant: datetime, step_s: int) -> datetime:
 
 def fold(records: Iterable[UsageRecord]) -> dict[Slot, Sums]:
     """Sum calls up, over every step."""
-    folded: dict[Slot, Sums] = {}
+    finest: dict[tuple[int, UsageKey], Sums] = {}
     for record in records:
+        place = int(record.ended_at.timestamp() // STEPS_S[0]), record.key
+        sums = finest.get(place)
+        if sums is None:
+            sums = finest[place] = Sums()
+        sums.add(record)
+    folded: dict[Slot, Sums] = {}
+    for (number, key), sums in finest.items():
+        begins_at = _EPOCH + timedelta(seconds=number * STEPS_S[0])
         for step_s in STEPS_S:
-            slot = Slot(step_s, floor_to(record.ended_at, step_s), record.key)
-            folded.setdefault(slot, Sums()).add(record)
+            slot = Slot(step_s, floor_to(begins_at, step_s), key)
+            folded.setdefault(slot, Sums()).merge(sums)
     return folded

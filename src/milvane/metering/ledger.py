@@ -40,7 +40,9 @@ def add_segment(
     if found is not None:
         return False
     connection.execute(insert(USAGE_SEGMENTS).values(name=name, folded_at=now))
-    records = [replace(record, key=_fitting(record.key)) for record in records]
+    fitting = {key: _fitting(key) for key in {record.key for record in records}}
+    if any(key != fitted for key, fitted in fitting.items()):
+        records = [replace(record, key=fitting[record.key]) for record in records]
     key_ids = _number_keys(connection, {record.key for record in records})
     _insert_calls(connection, records, key_ids)
     _add_sums(connection, fold(records), key_ids)
