@@ -36,9 +36,17 @@ def embed(client: httpx.Client, inputs: object) -> httpx.Response:
         ([""], 400, "empty"),
         (["river", ""], 400, "empty"),
         (["river " * 1_700_000], 400, "tokens"),  # 10 MB
-        (["river"] * 10_001 + [""], 400, "input"),
+        (["river"] * 10_000, 400, "larger than 2048"),
+        (["river"] * 2_047 + [""], 400, "empty"),
     ],
-    ids=["empty list", "empty text", "empty among others", "10 MB", "10,000 texts, one bad"],
+    ids=[
+        "empty list",
+        "empty text",
+        "empty among others",
+        "10 MB",
+        "10,000 texts",
+        "many texts, one bad",
+    ],
 )
 def test_bad_input_is_said_to_its_sender_alone(
     client: httpx.Client, inputs: list[str], status: int, said: str
@@ -51,6 +59,17 @@ def test_bad_input_is_said_to_its_sender_alone(
     after = embed(client, ["a neighbour's text"])
     assert before.status_code == after.status_code == 200
     assert before.json()["data"] == after.json()["data"]
+
+
+def test_as_many_texts_as_may_be_sent_are_embedded(client: httpx.Client) -> None:
+    """Of a request that is as large as they come, each text has its vector, in its place."""
+    different = [f"river {number}" for number in range(20)]
+    vectors = [item["embedding"] for item in embed(client, different).json()["data"]]
+    answer = embed(client, [different[number * 7 % 20] for number in range(2_048)])
+    assert answer.status_code == 200, answer.text[:300]
+    items = answer.json()["data"]
+    assert [item["index"] for item in items] == list(range(2_048))
+    assert all(item["embedding"] == vectors[at * 7 % 20] for at, item in enumerate(items))
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\ud800", "\u202e\ufeff", "😀" * 500, "語" * 3000])

@@ -336,6 +336,43 @@ def test_bad_row_is_refused_whole(
     assert client.query(name, output_fields=["count(*)"])[0]["count(*)"] == 0
 
 
+def test_text_of_ten_megabytes_is_refused(client: MilvusClient, name: str) -> None:
+    """In a row and as a question, by its length; and the next ones are served."""
+    create(client, name)
+    large = "word " * 2_000_000
+    with pytest.raises(MilvusException, match="field document exceeds max length, row number: 1"):
+        client.insert(name, [{"id": 8, "document": "good"}, {"id": 9, "document": large}])
+    with pytest.raises(MilvusException, match="takes at most 8192"):
+        client.search(name, [large], anns_field="dense", limit=1)
+    insert_texts(client, name)
+    (hits,) = client.search(name, [TEXTS[1]], anns_field="dense", limit=1)
+    assert hits[0]["id"] == 1
+
+
+def test_ten_thousand_rows_at_once_are_embedded(client: MilvusClient, name: str) -> None:
+    """A write of many rows is one write, and each row has its own text's vector."""
+    create(client, name, function=embedding(**V4 | {"dim": "64"}), dimension=64)
+    rows = [{"id": at, "document": TEXTS[at % len(TEXTS)]} for at in range(10_000)]
+    client.insert(name, rows)
+    assert client.query(name, output_fields=["count(*)"])[0]["count(*)"] == 10_000
+    places = [at * 997 for at in range(10)]
+    stored = vectors_of(client, name, *places, *(at % len(TEXTS) for at in places))
+    np.testing.assert_array_equal(stored[:10], stored[10:])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\0"])
+def test_text_with_a_nul_byte_is_stored_and_found(
+    client: MilvusClient, name: str, text: str
+) -> None:
+    """A byte that ends strings elsewhere is a character like others."""
+    create(client, name)
+    client.insert(name, [{"id": 1, "document": text}, {"id": 2, "document": TEXTS[0]}])
+    [row] = client.get(name, ids=[1], output_fields=["document"])
+    assert row["document"] == text
+    (hits,) = client.search(name, [text], anns_field="dense", limit=1)
+    assert hits[0]["id"] == 1
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

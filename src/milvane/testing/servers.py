@@ -33,11 +33,13 @@ class MilvaneProcess:
         *,
         environment: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        runner: tuple[str, ...] = (),
     ) -> None:
         self.data_dir = data_dir
         """Where its state is."""
         self._environment = None if environment is None else {**os.environ, **environment}
         self._arguments = arguments
+        self._runner = runner
         self._process: subprocess.Popen[str] | None = None
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         """Where the server's standard error goes; appended to at each start."""
@@ -76,7 +78,8 @@ class MilvaneProcess:
 
     def begin(self, log: IO[str] | int) -> None:
         """Start the server and wait for nothing; `log` is as `subprocess` takes it."""
-        command = [sys.executable, "-m", "milvane.cli", "serve", "--data-dir", str(self.data_dir)]
+        command = [*self._runner, sys.executable, "-m", "milvane.cli", "serve"]
+        command += ["--data-dir", str(self.data_dir)]
         command += ["--grpc-port", _port(self.grpc_uri), "--http-port", _port(self.http_url)]
         command += self._arguments
         self._process = subprocess.Popen(  # noqa: S603 - our own program
