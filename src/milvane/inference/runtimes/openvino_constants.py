@@ -47,13 +47,15 @@ class Constants:
         ops, axis = self._ops, self._ops.constant(np.int64(0))
         if words.kind != "bf16":
             return ops.gather(ops.constant(words.f32()), token_ids, axis)
-        return ops.convert(ops.gather(self._lend(words), token_ids, axis), "f32")
+        return ops.convert(ops.gather(self.lend(words), token_ids, axis), "f32")
 
     def matrix(self, weight: Stored) -> Node:
         """Keep a matrix that is multiplied, shape ``(out, in)``."""
         if self.precision == "int4" and weight.shape[1] % GROUP == 0:
             return self._four_bits(weight)
-        return self._eight_bits(weight) if self.precision in WHOLE else self._plain(weight)
+        if self.precision in WHOLE:
+            return self._eight_bits(weight)
+        return self._ops.constant(weight.f32())
 
     def _four_bits(self, weight: Stored) -> Node:
         """Keep a matrix as 4-bit integers; each group of a row has its scale and its zero."""
@@ -85,12 +87,7 @@ class Constants:
         whole = ops.convert(ops.constant(rounded), "f32")
         return ops.multiply(whole, ops.constant(scales.astype(np.float32)))
 
-    def _plain(self, values: Stored) -> Node:
-        if values.kind != "bf16" or self.precision == "f32":
-            return self._ops.constant(values.f32())
-        return self._ops.convert(self._lend(values), "f32")
-
-    def _lend(self, values: Stored) -> Node:
+    def lend(self, values: Stored) -> Node:
         """Use 16-bit numbers where they lie, in a mapped file."""
         ov = self._ov
         lent = np.ascontiguousarray(values.values)

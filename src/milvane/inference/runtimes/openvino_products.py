@@ -40,7 +40,12 @@ class Products:
 
     def multiply(self, states: Node, weight: Stored) -> Node:
         """Multiply states of shape ``(..., in)`` with a matrix of shape ``(out, in)``."""
-        ops, matrix = self._ops, self.constants.matrix(weight)
+        ops = self._ops
+        if self.constants.precision == "bf16" and weight.kind == "bf16":
+            # Said in bf16: a matrix that is widened in the graph is kept in f32 as well.
+            narrow, lent = ops.convert(states, "bf16"), self.constants.lend(weight)
+            return ops.convert(ops.matmul(narrow, lent, False, True), "f32")  # noqa: FBT003
+        matrix = self.constants.matrix(weight)
         if not self._rounds_states:
             return ops.matmul(states, matrix, False, True)  # noqa: FBT003
         rounded, scales = self._round(states)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from milvane.inference.runtimes.openvino_constants import GROUP, Constants
 from milvane.inference.runtimes.openvino_products import Products, multiplies_bytes
-from milvane.inference.runtimes.stored import stored
+from milvane.inference.runtimes.stored import Stored, stored
 
 Floats = NDArray[np.float32]
 
@@ -33,6 +33,23 @@ def test_product_is_near_that_of_floats_whatever_the_size_of_a_token() -> None:
         expected = states @ matrix.T
         error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
         assert error.max() < 0.02
+
+
+def test_matrix_of_sixteen_bits_is_multiplied_where_it_lies() -> None:
+    """In bf16, a checkpoint's own numbers enter the product: no wider copy of them is kept."""
+    values = np.random.default_rng(3).standard_normal((32, 64)).astype(np.float32)
+    upper = (values.view(np.uint32) >> 16).astype(np.uint16)
+    entering = ov.opset13.parameter(ov.PartialShape([-1, 64]), ov.Type.f32)
+    constants = Constants(ov, "bf16")
+    product = Products(ov, constants, rounds_states=False).multiply(entering, Stored(upper, "bf16"))
+    model = ov.Model([ov.opset13.result(product)], [entering], "products")
+    [matrix] = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    assert matrix.get_element_type() == ov.Type.bf16
+    assert [each.base is upper or each is upper for each in constants.lent] == [True]
+    states = np.random.default_rng(4).standard_normal((5, 64)).astype(np.float32)
+    found = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([states])[0]
+    expected = states @ Stored(upper, "bf16").f32().T
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
 
 
 def test_token_of_nothing_stays_nothing() -> None:
