@@ -18,6 +18,7 @@ SUPPORT = frozenset(
     {
         "__main__",
         "corpus",
+        "decoder_peer",
         "engine_work",
         "environments",
         "http_load",
