@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from milvane.domain.errors import Conflict
@@ -49,7 +50,13 @@ def open_runtime(folder: Path, recipe: Recipe, *, threads: int, precision: Preci
     network = read_network(folder)
     threads = threads or usable_cores()
     try:
-        return OpenvinoNetwork(network, head, threads=threads, precision=precision)
+        return OpenvinoNetwork(
+            network,
+            head,
+            threads=threads,
+            precision=precision,
+            reread=partial(read_network, folder),
+        )
     except ImportError as error:
         if precision not in ("auto", "f32"):
             raise Conflict(

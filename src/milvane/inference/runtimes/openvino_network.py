@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from threading import Lock, Thread
 from typing import Any
@@ -35,18 +36,30 @@ class OpenvinoNetwork:
     network is compiled once, for one stream of all threads.
     """
 
-    def __init__(self, network: Network, head: Head, *, threads: int, precision: Precision) -> None:
+    def __init__(
+        self,
+        network: Network,
+        head: Head,
+        *,
+        threads: int,
+        precision: Precision,
+        reread: Callable[[], Network] | None = None,
+    ) -> None:
         """
         Build and compile the network, some tenths of a second.
 
         Args:
-            network: Used as it is; its files stay mapped while this is open.
+            network: Used as it is; its files stay mapped while this is open where matrices are
+                computed with as they lie.
 
             head: What becomes of its states.
 
             threads: Cores that compute; as many passes run at once.
 
             precision: ``auto`` takes bf16 where the processor multiplies it natively.
+
+            reread: Gives the network again, should it have to be compiled anew; it need not be kept
+                then. Without, it is kept.
 
         Raises:
             Conflict: If the processor has no bf16, but it is asked for.
@@ -68,8 +81,9 @@ class OpenvinoNetwork:
         self._lent: list[Any] = []
         self._rounds = self.precision == "int8" and multiplies_bytes(ov, core, DEVICE)
         self._floats = "bf16" if self.precision != "f32" and _has_bf16(core) else "f32"
-        self._build = partial(self._build_graph, network, head)
-        graph = self._build()
+        reread = reread or partial(_same, network)
+        self._build_anew: Callable[[], Any] = lambda: self._build(reread(), head)
+        graph = self._build(network, head)
         self._narrow = self._open(core, graph, streams=self.concurrency)
         self._wide: CompiledRequests | None = None
         self._wide_is_taken = Lock()  # guards the one wide request
@@ -96,7 +110,7 @@ class OpenvinoNetwork:
     def close(self) -> None:
         """Let go of the compiled network."""
         self.finish()
-        del self._narrow, self._build
+        del self._narrow, self._build_anew
         self._wide = None
         self._lent = []
 
@@ -111,7 +125,7 @@ class OpenvinoNetwork:
         except Internal:
             LOG.warning("Queries run on one core each", exc_info=True)
 
-    def _build_graph(self, network: Network, head: Head) -> Any:
+    def _build(self, network: Network, head: Head) -> Any:
         graph, lent = build_graph(
             network, head, precision=self.precision, rounds_states=self._rounds
         )
@@ -122,7 +136,7 @@ class OpenvinoNetwork:
         """Compile a graph, such that it can be compiled anew without being kept."""
         return CompiledRequests(
             self._compile(core, graph, streams=streams),
-            lambda: self._compile(core, self._build(), streams=streams),
+            lambda: self._compile(core, self._build_anew(), streams=streams),
         )
 
     def _compile(self, core: Any, graph: Any, *, streams: int) -> list[Any]:
@@ -173,6 +187,10 @@ def _pack(
     unpacked = np.zeros(shape, np.int32)
     unpacked.ravel()[real] = np.arange(len(real))
     return packed, unpacked
+
+
+def _same(network: Network) -> Network:
+    return network
 
 
 def _choose_precision(core: Any, precision: Precision) -> str:
