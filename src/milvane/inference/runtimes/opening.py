@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 
 from milvane.domain.errors import Conflict
@@ -13,7 +12,7 @@ from milvane.inference.runtimes.network import Head
 from milvane.inference.runtimes.numpy_network import NumpyNetwork
 from milvane.inference.runtimes.openvino_network import OpenvinoNetwork
 from milvane.inference.runtimes.port import Runtime
-from milvane.inference.runtimes.reading import FAMILIES, read_family, read_head, read_network
+from milvane.inference.runtimes.reading import FAMILIES, read_family, read_head, reader_of
 from milvane.inference.runtimes.torch_network import (
     TorchNetwork,
     has_accelerator,
@@ -47,7 +46,8 @@ def open_runtime(folder: Path, recipe: Recipe, *, threads: int, precision: Preci
     family = read_family(folder)
     if family not in FAMILIES or (family not in _LIGHT_ONLY and has_accelerator()):
         return _open_torch(folder, head, precision)
-    network = read_network(folder)
+    reread = reader_of(folder)
+    network = reread()
     threads = threads or usable_cores()
     try:
         return OpenvinoNetwork(
@@ -55,7 +55,7 @@ def open_runtime(folder: Path, recipe: Recipe, *, threads: int, precision: Preci
             head,
             threads=threads,
             precision=precision,
-            reread=partial(read_network, folder),
+            reread=reread,
         )
     except ImportError as error:
         if precision not in ("auto", "f32"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from milvane.domain.errors import Conflict
+from milvane.domain.errors import Conflict, Internal
 from milvane.inference.encoders.recipe import Recipe
 from milvane.inference.runtimes.families.bert import read_bert
 from milvane.inference.runtimes.families.gte import read_gte
@@ -15,6 +15,9 @@ from milvane.inference.runtimes.families.modernbert import read_modernbert
 from milvane.inference.runtimes.families.qwen3 import read_qwen3
 from milvane.inference.runtimes.network import Head, Linear, Network, Projection
 from milvane.inference.runtimes.stored import read_tensors
+
+_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt")
+"""What a network is read from."""
 
 FAMILIES: Mapping[str, Callable[[Path], Network]] = MappingProxyType(
     {
@@ -62,6 +65,28 @@ def read_network(folder: Path) -> Network:
             f"{family!r}, known are {', '.join(FAMILIES)}"
         )
     return reader(folder)
+
+
+def reader_of(folder: Path) -> Callable[[], Network]:
+    """
+    Prepare to read a network, be it again when it has long been running.
+
+    What is returned reads it as `read_network` does, and raises `Internal` once the files are not
+    those any more that there are now.
+    """
+    before = _stamps(folder)
+
+    def read() -> Network:
+        if _stamps(folder) != before:
+            raise Internal("the files of the weights have changed since they were loaded")
+        return read_network(folder)
+
+    return read
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    facts = {path.name: path.stat() for each in _FILES for path in folder.glob(each)}
+    return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in facts.items()}
 
 
 def read_head(folder: Path, recipe: Recipe) -> Head:

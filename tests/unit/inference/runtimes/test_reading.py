@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from checkpoints import HEADS, LAYERS, WIDTH, random_tensors, write_tiny_bert
-from milvane.domain.errors import Conflict
-from milvane.inference.runtimes.reading import read_network
+from milvane.domain.errors import Conflict, Internal
+from milvane.inference.runtimes.reading import read_network, reader_of
 
 
 @pytest.fixture
@@ -99,3 +99,13 @@ def test_missing_tensor_is_named(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(Conflict, match=r"no tensor encoder\.layer\.0\.output\.dense\.bias"):
         read_network(folder)
+
+
+def test_network_is_read_again_only_as_long_as_its_files_stay(folder: Path) -> None:
+    """What was written beside them later does not matter; another network in their place does."""
+    read = reader_of(folder)
+    (folder / "golden.json").write_text("{}")
+    assert read().width == WIDTH
+    save_file(random_tensors(1), folder / "model.safetensors")
+    with pytest.raises(Internal, match="changed"):
+        read()
