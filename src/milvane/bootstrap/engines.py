@@ -20,12 +20,8 @@ from milvane.inference.pictures.engine import open_pictures
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.token_ids import LateTokenTexts
 from milvane.inference.vocabulary import read_lexicon
-from milvane.providers.service import ProviderService
-from milvane.serving.caching.cache import VectorCache
-from milvane.serving.caching.providers import CachedProviders
 from milvane.serving.ports import (
     ContentEngine,
-    RemoteProviders,
     TermEngine,
     TermWeigher,
     TextEngine,
@@ -95,15 +91,6 @@ def token_texts(settings: Settings) -> LateTokenTexts | None:
         return LateTokenTexts(weights_dir(settings))
     except NotFound:  # said to whoever sends token ids
         return None
-
-
-def behind_cache(
-    providers: ProviderService, cache: VectorCache | None, settings: Settings
-) -> RemoteProviders:
-    """Put providers behind the cache, if there is one."""
-    if cache is None:
-        return providers
-    return CachedProviders(providers, cache, off_for=settings.cache.off_for)
 
 
 @asynccontextmanager

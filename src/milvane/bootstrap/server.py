@@ -21,7 +21,6 @@ from milvane.bootstrap.doors import http_port
 from milvane.bootstrap.engines import (
     Engines,
     LoadedTexts,
-    behind_cache,
     check_fit,
     token_texts,
     warm,
@@ -46,6 +45,7 @@ from milvane.media.opening import open_reader
 from milvane.media.reader import OwnStores
 from milvane.providers.service import ProviderService
 from milvane.serving.caching.cache import VectorCache, open_cache
+from milvane.serving.caching.providers import CachedProviders
 from milvane.serving.contents import ContentService
 from milvane.serving.embedding import EmbeddingService
 from milvane.serving.functions import NoProviders
@@ -110,7 +110,11 @@ async def complete(begun: Begun) -> Running:
     tell_stand_ins(server.served_by)
     await begun.welcome
     await begun.beneath.enter_async_context(server.weights)
-    server.providers = behind_cache(providers, server.cache, settings)
+    if server.cache is not None:
+        off_for = settings.cache.off_for
+        server.providers = CachedProviders(providers, server.cache, off_for=off_for)
+    else:
+        server.providers = providers
     for instance, upstream in zip(settings.instances, upstreams, strict=True):
         door = server.doors.open(instance, upstream, _services(server))
         await begun.doors.enter_async_context(door)

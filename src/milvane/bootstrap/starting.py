@@ -113,8 +113,10 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         ]
         served_by = choose_weights(settings)
         loading = await _load_all(beneath, served_by, settings, condition)
-        importing = asyncio.ensure_future(asyncio.to_thread(_import_the_rest))
+        # Threads import no faster than one: what then goes on without Python is first.
+        await asyncio.to_thread(_import_engines)
         open_governance, welcomed = await asyncio.to_thread(_import_governing)
+        importing = asyncio.ensure_future(asyncio.to_thread(_import_the_rest))
         governance = await open_governance(parts, settings)
         welcome = enter_beside(beneath, welcomed(governance.plane, settings))
         complete = await importing
