@@ -157,6 +157,15 @@ async def signed_in(bench: Bench) -> Bench:
     return bench
 
 
+async def test_first_requests_find_the_routes_together(bench: Bench) -> None:
+    """Routes that are built when they are first asked for are there for all who ask then."""
+    asked = [{"name": "ann", "password": PASSWORD}] * 3
+    replies = await asyncio.gather(*(bench.call("POST", "/session", json=each) for each in asked))
+    assert {reply.status_code for reply in replies} == {201}
+    ours = [path for path in bench.app.openapi()["paths"] if path == f"{PREFIX}/session"]
+    assert len(ours) == 1
+
+
 async def test_every_route_is_closed(bench: Bench) -> None:
     """Without a session or a key, whatever the path; signing in is the only way in."""
     paths = {

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -19,9 +20,9 @@ from milvane.apis.dialects import NATIVE_ALIASES, answer_unexpected, dialect_of
 from milvane.apis.direct import DirectEndpoints, DirectPaths
 from milvane.apis.explorer import explorer_router
 from milvane.apis.health import health_router
+from milvane.apis.late import LateApp
 from milvane.apis.management.bundle import Management
 from milvane.apis.management.door import ManagementDoor
-from milvane.apis.management.routes import management_router
 from milvane.apis.metrics import Measured, RequestTimes, metrics_router
 from milvane.apis.middleware import BodyCap, LastResort, RequestIds, WeightsNames
 from milvane.apis.openai.routes import PREFIXES, openai_router
@@ -86,7 +87,7 @@ def create_app(
     """
     measured = measured or Measured()
     direct = DirectEndpoints()
-    app = FastAPI(
+    app = LateApp(
         title="Milvane",
         version=version("milvane"),
         docs_url=None,  # these pages load their scripts from elsewhere: `explorer` has its own
@@ -116,7 +117,7 @@ def create_app(
         rates = StrictRates(clock, is_on=settings.strict_limits)
         tasks = join_background(app, background, settings, rates)
     if management is not None:
-        app.include_router(management_router(management))
+        app.import_late_routes = partial(_import_management, management)
     dashscope = dashscope_router(service, settings, tasks, aliases=NATIVE_ALIASES)
     direct.add(dashscope)
     app.include_router(dashscope)
@@ -143,6 +144,12 @@ def _middleware(
         Middleware(ManagementDoor, doorkeeper=management.doorkeeper if management else None),
         Middleware(BodyCap, max_body_bytes=settings.max_body_bytes, uploads=uploads),
     ]
+
+
+def _import_management(management: Management) -> Callable[[], APIRouter]:
+    from milvane.apis.management.routes import management_router  # for consoles and operators
+
+    return partial(management_router, management)
 
 
 async def _answer_failure(request: Request, failure: Exception) -> Response:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from milvane.apis.listener import HttpListener
 from milvane.gateway.dispatch import Dispatcher
 from milvane.gateway.port_sharing import SharedPort
-from milvane.gateway.rest_v2.app import RestApp, create_rest_app
+from milvane.gateway.rest_v2.late import LateRestApp
 from milvane.gateway.server import GatewayServer, MilvusHandler
 from milvane.gateway.tls import TlsIdentity
 from milvane.instances.selection import InstanceSettings
@@ -37,7 +37,7 @@ def http_port(
     )
 
 
-def _http_listener(app: FastAPI | RestApp, settings: Settings) -> Callable[..., HttpListener]:
+def _http_listener(app: FastAPI | LateRestApp, settings: Settings) -> Callable[..., HttpListener]:
     return partial(
         HttpListener,
         app,
@@ -58,7 +58,7 @@ def milvus_port(
     secured, rest = settings.tls.is_on, settings.gateway.rest
     if not rest and not secured:
         return GatewayServer(handler, settings.gateway, host=host, port=port)
-    listener = _http_listener(create_rest_app(dispatcher, settings.gateway), settings)
+    listener = _http_listener(LateRestApp(dispatcher, settings.gateway), settings)
     # A client that takes both is no gRPC client, and REST is not served over HTTP/2.
     protocols = ["http/1.1", "h2"] if rest else ["h2"]
     return SharedPort(

@@ -7,7 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from typing_extensions import Self
@@ -20,7 +22,6 @@ from milvane.control_plane.plane import ControlPlane
 from milvane.domain.control import AddedInstance
 from milvane.domain.errors import ServiceError
 from milvane.gateway.dispatch import Dispatcher
-from milvane.gateway.inspecting import CollectionInspector
 from milvane.gateway.rpcs.services import Services
 from milvane.instances.remote import CredentialMapping, RemoteEndpoint
 from milvane.instances.selection import InstanceSettings
@@ -29,6 +30,9 @@ from milvane.measures import Operations
 from milvane.serving.access import Authenticator
 from milvane.settings import Settings
 from milvane.storage.sealing import unseal
+
+if TYPE_CHECKING:
+    from milvane.gateway.inspecting import CollectionInspector
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ class Doors:
     operations: Operations
     ports: dict[str, int] = field(default_factory=dict)
     """By the instance's name, once it is open."""
-    inspectors: dict[str, CollectionInspector] = field(default_factory=dict)
+    inspectors: dict[str, Callable[[], CollectionInspector]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def open(
@@ -65,11 +69,19 @@ class Doors:
         try:
             async with milvus_port(dispatcher, instance, self.settings) as door:
                 self.ports[name] = door.port
-                self.inspectors[name] = CollectionInspector(upstream, services, instance=name)
+                self.inspectors[name] = partial(_inspect, upstream, services, name)
                 yield
         finally:
             self.ports.pop(name, None)
             self.inspectors.pop(name, None)
+
+
+def _inspect(
+    upstream: Upstream | CredentialMapping, services: Services, instance: str
+) -> CollectionInspector:
+    from milvane.gateway.inspecting import CollectionInspector  # for consoles; REST comes with it
+
+    return CollectionInspector(upstream, services, instance=instance)
 
 
 @dataclass(slots=True, eq=False)

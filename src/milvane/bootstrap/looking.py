@@ -25,7 +25,7 @@ def look_into(
     measured: Measured,
     *,
     readiness: Callable[[], Readiness],
-    inspectors: Mapping[str, Inspector],
+    inspectors: Mapping[str, Callable[[], Inspector]],
     workshop: Workshop,
     worker: JobWorker,
 ) -> Insight:
@@ -36,7 +36,7 @@ def look_into(
         embedding=embedding,
         measured=measured,
         readiness=readiness,
-        inspectors=lambda: inspectors,
+        inspectors=lambda: {name: inspect() for name, inspect in inspectors.items()},
         overseer=JobOverseer(workshop.database, desk),
         settings=lambda: list(effective_settings(settings)),
         started_at=utc_now(),

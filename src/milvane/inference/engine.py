@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,7 @@ from milvane.inference.batching import round_up
 from milvane.inference.calibration import Calibration, check_golden, read_calibration
 from milvane.inference.encoders.recipe import Recipe, read_recipe
 from milvane.inference.encoders.text import TextEncoder
-from milvane.inference.isolation import IsolatedRuntime
 from milvane.inference.passes import Counts, QueueLimits
-from milvane.inference.remote.counting import ReplicaView
-from milvane.inference.remote.runtime import RemoteRuntime
 from milvane.inference.remote.settings import RemoteSettings
 from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Patience, Runtime
@@ -39,6 +36,11 @@ from milvane.inference.settings import InferenceSettings
 from milvane.inference.terms import gather_terms
 from milvane.inference.weights import find
 from milvane.inference.windowing import combine_windows, normalize_rows, split_windows
+
+if TYPE_CHECKING:
+    from milvane.inference.isolation import IsolatedRuntime
+    from milvane.inference.remote.counting import ReplicaView
+    from milvane.inference.remote.runtime import RemoteRuntime
 
 LOG = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class _Loaded:
     encoder: TextEncoder
     runtime: Runtime
     calibration: Calibration
+    elsewhere: RemoteRuntime | IsolatedRuntime | None
+    """The runtime, if its network is not in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,7 @@ class Engine:
     ) -> None:
         self.facts = facts
         self._encoder = loaded.encoder
-        self._elsewhere: RemoteRuntime | IsolatedRuntime | None = None
-        if isinstance(loaded.runtime, RemoteRuntime | IsolatedRuntime):
-            self._elsewhere = loaded.runtime
+        self._elsewhere = loaded.elsewhere
         self._basis = loaded.calibration.basis
         self._weighs_terms = loaded.runtime.weighs_tokens
         self._silent = np.array(sorted(loaded.encoder.silent_ids), np.int32)
@@ -219,7 +221,7 @@ class Engine:
     @property
     def replicas(self) -> Sequence[ReplicaView]:
         """How the servers stand that run the network elsewhere; none if it runs here."""
-        return self._elsewhere.replicas if isinstance(self._elsewhere, RemoteRuntime) else ()
+        return self._elsewhere.replicas if self._elsewhere else ()
 
     @property
     def weighs_terms(self) -> bool:
@@ -339,16 +341,19 @@ def _load(
             f"family {weights.family!r}: run `milvane models pull {weights.name}`"
         )
     encoder = TextEncoder(folder, recipe, weights.window_tokens)
-    runtime: Runtime
+    elsewhere: RemoteRuntime | IsolatedRuntime | None = None
     if remote is not None:
-        runtime = RemoteRuntime(remote, weights, encoder, patience)
+        from milvane.inference.remote.runtime import RemoteRuntime  # few have servers elsewhere
+
+        elsewhere = RemoteRuntime(remote, weights, encoder, patience)
     elif settings.isolated:
-        runtime = IsolatedRuntime(folder, threads=settings.threads, precision=settings.precision)
-    else:
-        runtime = open_runtime(
-            folder, recipe, threads=settings.threads, precision=settings.precision
-        )
-    loaded = _Loaded(recipe, encoder, runtime, read_calibration(weights))
+        from milvane.inference.isolation import IsolatedRuntime
+
+        elsewhere = IsolatedRuntime(folder, threads=settings.threads, precision=settings.precision)
+    runtime: Runtime = elsewhere or open_runtime(
+        folder, recipe, threads=settings.threads, precision=settings.precision
+    )
+    loaded = _Loaded(recipe, encoder, runtime, read_calibration(weights), elsewhere)
     try:
         _check(weights, loaded)
     except BaseException:

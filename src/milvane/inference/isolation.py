@@ -119,6 +119,11 @@ class IsolatedRuntime:
             raise Internal(f"the network failed: {answer[1:].decode()}")
         return unpack_vectors(answer)
 
+    @property
+    def replicas(self) -> tuple[()]:
+        """None: there is but one."""
+        return ()
+
     def trouble(self) -> str | None:
         """Say why no pass can be run now; none if one can."""
         if self._restarting.locked():

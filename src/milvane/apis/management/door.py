@@ -89,7 +89,7 @@ class ManagementDoor:
         Wrap an application.
 
         Args:
-            app: What comes behind the door, and all other paths.
+            app: What comes behind the door, and all other paths; in a `LateApp`.
 
             doorkeeper: Knows keys and sessions; none if nothing can be managed.
         """
@@ -112,6 +112,7 @@ class ManagementDoor:
                 scope, receive, send
             )
             return
+        await scope["app"].open_late_routes()
         await self._app(scope, receive, send)
 
 

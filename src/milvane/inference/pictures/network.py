@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from milvane.domain.errors import Internal
 from milvane.inference.cores import usable_cores
 from milvane.inference.pictures.tower import Block, Convolution, Tower
+from milvane.inference.runtimes.openvino_library import load_openvino
 from milvane.inference.runtimes.openvino_network import DEVICE
 from milvane.inference.runtimes.openvino_requests import CompiledRequests
 
@@ -32,7 +33,7 @@ class TowerNetwork:
         Raises:
             Internal: If OpenVINO cannot compile it.
         """
-        import openvino as ov  # heavy: only when a tower is opened
+        ov = load_openvino()  # heavy: only when a tower is opened
 
         self.name = f"OpenVINO {ov.get_version().split('-')[0]}"
         self.precision = "f32"

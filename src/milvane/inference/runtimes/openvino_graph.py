@@ -17,6 +17,7 @@ from milvane.inference.runtimes.network import (
     Norm,
 )
 from milvane.inference.runtimes.openvino_constants import Constants
+from milvane.inference.runtimes.openvino_library import load_openvino
 from milvane.inference.runtimes.openvino_products import Products
 
 Node = Any
@@ -47,7 +48,7 @@ def build_graph(
         of any size, and one output as `Runtime.forward` gives it; and the arrays that must outlive
         it.
     """
-    import openvino as ov  # heavy: only when a runtime is opened
+    ov = load_openvino()  # heavy: only when a runtime is opened
 
     constants = Constants(ov, precision)
     products = Products(ov, constants, rounds_states=rounds_states)

@@ -16,6 +16,7 @@ from milvane.inference.batching import round_up
 from milvane.inference.runtimes.network import Head, Network
 from milvane.inference.runtimes.openvino_constants import GROUP, WHOLE
 from milvane.inference.runtimes.openvino_graph import build_graph
+from milvane.inference.runtimes.openvino_library import load_openvino
 from milvane.inference.runtimes.openvino_products import multiplies_bytes
 from milvane.inference.runtimes.openvino_requests import CompiledRequests
 from milvane.inference.settings import Precision
@@ -66,7 +67,7 @@ class OpenvinoNetwork:
 
             Internal: If OpenVINO cannot compile the network.
         """
-        import openvino as ov  # heavy: only when a runtime is opened
+        ov = load_openvino()  # heavy: only when a runtime is opened
 
         core = ov.Core()
         self.name = f"OpenVINO {ov.get_version().split('-')[0]}"
