@@ -21,6 +21,7 @@ SUPPORT = frozenset(
         "decoder_peer",
         "engine_work",
         "environments",
+        "gateway_inserts",
         "http_load",
         "peer_server",
         "report",

@@ -17,6 +17,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.corpus import skewed_texts, texts
+from benchmarks.gateway_inserts import ROWS, WRITERS, Writers
 from benchmarks.http_load import CLIENTS, MIXES, Connection, Target, drive, drive_server
 from benchmarks.report import Plot, Section
 from benchmarks.timing import quantiles_ms
@@ -51,6 +52,7 @@ class Rates:
     alone: list[float] = field(default_factory=list)
     engine: list[float] = field(default_factory=list)
     http: list[float] = field(default_factory=list)
+    gateway: list[float] = field(default_factory=list)
 
 
 def passes(inputs: Ids, *, packs: bool) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
@@ -109,14 +111,15 @@ async def compare(rounds: int, scale: float) -> dict[str, Rates]:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         off = {"MILVANE_CACHE__ENABLED": "false"}
         server = stack.enter_context(MilvaneProcess(Path(data) / "data", environment=off))
+        writers = stack.enter_context(Writers(server.grpc_uri, dimension=384))
         engine = await stack.enter_async_context(open_engine(WEIGHTS, folder, InferenceSettings()))
         runtime = open_runtime(files, recipe, threads=0, precision="auto")
         stack.callback(runtime.close)
         for number in range(rounds + 1):
             for mix in MIXES:
                 count = max(CLIENTS * 2, int(mix.count * scale))
-                fresh = iter(mix.make(3 * count, number))
-                parts = [[next(fresh) for _ in range(count)] for _ in range(3)]
+                fresh = iter(mix.make(4 * count, number))
+                parts = [[next(fresh) for _ in range(count)] for _ in range(4)]
                 contents = encoder.tokenize(parts[0])
                 inputs = [encoder.frame(ids[: encoder.content_tokens]) for ids in contents]
                 alone_s = await asyncio.to_thread(forward_all, runtime, inputs)
@@ -124,8 +127,10 @@ async def compare(rounds: int, scale: float) -> dict[str, Rates]:
                     lambda _, content: embed_one(engine, content, Lane.BULK), parts[1]
                 )
                 http_s = await asyncio.to_thread(drive_server, Target(server.http_url), parts[2])
+                gateway_s = await asyncio.to_thread(writers.insert, parts[3])
                 if number:  # the first round warms up
                     rates = found[mix.name]
+                    rates.gateway.append(count / gateway_s)
                     rates.alone.append(count / alone_s)
                     rates.engine.append(count / engine_s)
                     rates.http.append(count / http_s)
@@ -336,10 +341,17 @@ def measure(*, quick: bool) -> Section:
     without, with_cache, known = asyncio.run(cache_costs(rounds, scale))
     rows = []
     for name, each in rates.items():
-        alone, engine, http = (float(np.median(v)) for v in (each.alone, each.engine, each.http))
+        ways = (each.alone, each.engine, each.http, each.gateway)
+        alone, engine, http, gateway = (float(np.median(rates)) for rates in ways)
         rows += [
             [f"engine, {name}", f"{engine:,.0f} texts/s", f"{alone:,.0f}", f"{engine / alone:.2f}"],
             [f"HTTP, {name}", f"{http:,.0f} texts/s", f"{alone:,.0f}", f"{http / alone:.2f}"],
+            [
+                f"raw-text inserts, {name}",
+                f"{gateway:,.0f} texts/s",
+                f"{alone:,.0f}",
+                f"{gateway / alone:.2f}",
+            ],
         ]
     rows += _latency_rows(latencies)
     rows += [
@@ -355,7 +367,8 @@ def measure(*, quick: bool) -> Section:
         question="How much of what the network alone computes reaches a client? Weights "
         f"{WEIGHTS.name}; one text per request, {CLIENTS} clients, each text new, no cache but in "
         "the last two rows. The network alone gets the same texts tokenized and packed, all at "
-        "once. The client runs on the same cores as the server.",
+        f"once. Inserts are {WRITERS} clients of pymilvus with {ROWS} rows each time. Clients run "
+        "on the same cores as the server.",
         columns=["work", "here", "to compare", "ratio"],
         rows=rows,
         notes=[
@@ -374,6 +387,7 @@ def measure(*, quick: bool) -> Section:
                     "network alone": [float(np.median(each.alone)) for each in rates.values()],
                     "engine": [float(np.median(each.engine)) for each in rates.values()],
                     "HTTP": [float(np.median(each.http)) for each in rates.values()],
+                    "inserts": [float(np.median(each.gateway)) for each in rates.values()],
                 },
             )
         ],

@@ -146,16 +146,29 @@ def test_lane_is_chosen_only_if_something_waits_in_it(overtakes: int) -> None:
     assert chosen(interactive=False, bulk=True) is Lane.BULK
 
 
-@given(st.integers(1, 5000), st.integers(1, 64), st.integers(MIN_SHARE_TOKENS, 1024))
-@example(512, 1, 512)
-@example(513, 2, 512)
-@example(MIN_SHARE_TOKENS - 1, 1, 512)
-def test_budget_shares_the_work_within_its_bounds(pending: int, slots: int, limit: int) -> None:
-    """Idle slots can take all that is pending, unless each is full; a share is never tiny."""
-    budget = pass_budget(pending, slots, limit)
+@given(
+    st.integers(1, 5000),
+    st.integers(0, 5000),
+    st.integers(1, 64),
+    st.integers(MIN_SHARE_TOKENS, 1024),
+)
+@example(512, 0, 1, 512)
+@example(513, 0, 2, 512)
+@example(200, 200, 2, 512)  # as much runs as waits: all that waits may go
+@example(300, 100, 2, 512)  # more waits: what is too much for one slot is left for the other
+@example(1200, 0, 2, 512)  # two rounds of 300 each, not 512 twice and a rest
+@example(MIN_SHARE_TOKENS - 1, 0, 1, 512)
+def test_budget_is_an_equal_share_of_all_work(
+    pending: int, running: int, slots: int, limit: int
+) -> None:
+    """In as few rounds as can hold all work, slots have the same; a share is never tiny."""
+    budget = pass_budget(pending, running, slots=slots, max_pass_tokens=limit)
+    work, rounds = pending + running, 1
+    while rounds * slots * limit < work:
+        rounds += 1
     assert MIN_SHARE_TOKENS <= budget <= limit
-    assert budget == limit or budget * slots >= pending
-    assert budget == MIN_SHARE_TOKENS or (budget - 1) * slots < pending
+    assert budget * slots * rounds >= work
+    assert budget == MIN_SHARE_TOKENS or (budget - 1) * slots * rounds < work
 
 
 @given(st.integers(1, 600))

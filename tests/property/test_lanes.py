@@ -51,12 +51,12 @@ def test_everything_is_taken_once(sent: dict[str, list[int]]) -> None:
             assert numbers == sorted(numbers), "older ones stay before younger ones"
             others = {item.tenant for item in waiting} - {name}
             assert queue.tenants_with(name) == len(others) + 1
-        taken = queue.take(1, PASS_TOKENS)
+        taken = queue.take(PASS_TOKENS)
         assert taken
         assert len(set(taken)) == len(taken)
         assert waiting >= set(taken)
         waiting -= set(taken)
-    assert (len(queue), queue.tokens, queue.take(1, PASS_TOKENS)) == (0, 0, [])
+    assert (len(queue), queue.tokens, queue.take(PASS_TOKENS)) == (0, 0, [])
 
 
 @given(lengths, st.integers(1, LONGEST), st.integers(0, 5))
@@ -72,10 +72,10 @@ def test_no_tenant_starves(theirs: list[int], mine: int, head_start: int) -> Non
     queue: LaneQueue[Item] = LaneQueue()
     fill(queue, "many", theirs * 10)
     for _ in range(head_start):
-        queue.take(1, PASS_TOKENS)
+        queue.take(PASS_TOKENS)
         fill(queue, "many", theirs)
     (item,) = fill(queue, "few", [mine])
-    taken = [*queue.take(1, PASS_TOKENS), *queue.take(1, PASS_TOKENS)]
+    taken = [*queue.take(PASS_TOKENS), *queue.take(PASS_TOKENS)]
     assert item in taken
 
 
@@ -90,7 +90,7 @@ def test_tenants_who_always_wait_get_the_same(sizes: dict[str, int]) -> None:
     for name, size in sizes.items():
         fill(queue, name, [size] * 2000)
     for _ in range(40):
-        for item in queue.take(1, PASS_TOKENS):
+        for item in queue.take(PASS_TOKENS):
             done[item.tenant] += item.tokens
         assert max(done.values()) - min(done.values()) <= 2 * max(PASS_TOKENS, round_up(LONGEST))
 
@@ -103,9 +103,9 @@ def test_having_been_alone_is_not_held_against_anybody(passes: int) -> None:
     queue: LaneQueue[Item] = LaneQueue()
     fill(queue, "alone", [64] * (passes + 20))
     for _ in range(passes):
-        queue.take(1, PASS_TOKENS)
+        queue.take(PASS_TOKENS)
     fill(queue, "late", [64] * 20)
-    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    taken = [queue.take(PASS_TOKENS)[0].tenant for _ in range(10)]
     assert taken.count("alone") == taken.count("late") == 5
 
 
@@ -117,7 +117,7 @@ def test_debts_do_not_go_away_by_leaving() -> None:
     for _ in range(200):
         if not queue.own("leaving")[0]:
             fill(queue, "leaving", [60])
-        for item in queue.take(1, 16):
+        for item in queue.take(16):
             done[item.tenant] += item.tokens
     assert abs(done["steady"] - done["leaving"]) <= 60 + 16
 
@@ -128,9 +128,9 @@ def test_who_comes_is_not_behind_a_debtor() -> None:
     fill(queue, "debtor", [2000, 64])
     fill(queue, "steady", [64] * 100)
     while queue.own("debtor")[0] == 2:
-        queue.take(1, PASS_TOKENS)
+        queue.take(PASS_TOKENS)
     fill(queue, "late", [64])
-    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(3)]
+    taken = [queue.take(PASS_TOKENS)[0].tenant for _ in range(3)]
     assert "late" in taken
 
 
@@ -139,10 +139,10 @@ def test_an_empty_lane_forgets_who_was_served() -> None:
     queue: LaneQueue[Item] = LaneQueue()
     fill(queue, "before", [64] * 50)
     while len(queue):
-        queue.take(1, PASS_TOKENS)
+        queue.take(PASS_TOKENS)
     fill(queue, "first", [64] * 20)
     fill(queue, "before", [64] * 20)
-    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    taken = [queue.take(PASS_TOKENS)[0].tenant for _ in range(10)]
     assert taken.count("first") == taken.count("before") == 5
 
 
@@ -152,9 +152,9 @@ def test_having_been_idle_is_not_saved_up() -> None:
     fill(queue, "steady", [64] * 100)
     fill(queue, "pausing", [64])
     for _ in range(41):
-        queue.take(1, PASS_TOKENS)
+        queue.take(PASS_TOKENS)
     fill(queue, "pausing", [64] * 20)
-    taken = [queue.take(1, PASS_TOKENS)[0].tenant for _ in range(10)]
+    taken = [queue.take(PASS_TOKENS)[0].tenant for _ in range(10)]
     assert taken.count("steady") == taken.count("pausing") == 5
 
 

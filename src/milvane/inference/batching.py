@@ -17,7 +17,7 @@ MAX_OVERTAKES = 4
 """Interactive passes that may run in a row while bulk work waits."""
 
 MIN_SHARE_TOKENS = 64
-"""Work is not split over idle slots below this: the fixed cost of a pass would be felt."""
+"""Work is not split over slots below this: the fixed cost of a pass would be felt."""
 
 _FULL_COST_LENGTH = 1024
 """
@@ -160,18 +160,28 @@ def cannot_finish(tokens: int, time_left_s: float, fastest_tokens_per_s: float) 
     return tokens > 2 * fastest_tokens_per_s * time_left_s > 0
 
 
-def pass_budget(pending_tokens: int, idle_slots: int, max_pass_tokens: int) -> int:
+def pass_budget(
+    pending_tokens: int, running_tokens: int, *, slots: int, max_pass_tokens: int
+) -> int:
     """
-    Say how many tokens the next pass may hold: an equal share of the work for each idle slot.
+    Say how much the next pass may hold: as much as each, if all work goes in full rounds.
+
+    In a round, every slot runs one pass. If a pass took all that waits, or all that it can hold,
+    the other slots would soon have nothing to do: a client that asks for one text at a time comes
+    back only when its pass is over, and a large insert when its last pass is.
 
     Args:
         pending_tokens: Waiting tokens of the lane.
 
-        idle_slots: Passes that could start now, at least 1.
+        running_tokens: Tokens of the passes under way.
+
+        slots: Passes that may run at once, idle or not.
 
         max_pass_tokens: The most that any pass may hold.
     """
-    share = -(-pending_tokens // idle_slots)
+    work = pending_tokens + running_tokens
+    rounds = -(-work // (slots * max_pass_tokens))
+    share = -(-work // (slots * rounds))
     return min(max_pass_tokens, max(MIN_SHARE_TOKENS, share))
 
 

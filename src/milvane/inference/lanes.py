@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from milvane.inference.batching import interleave, pass_budget, plan_pass
+from milvane.inference.batching import interleave, plan_pass
 
 FRONT_INPUTS = 256
 """How many of the first inputs are looked at for one pass."""
@@ -65,7 +65,7 @@ class LaneQueue(Generic[Item]):
         self._waiting[tenant].extend(items)
         self._count(tenant, len(items), sum(item.tokens for item in items))
 
-    def take(self, idle_slots: int, max_pass_tokens: int, *, packs: bool = False) -> list[Item]:
+    def take(self, max_tokens: int, *, packs: bool = False) -> list[Item]:
         """Choose the inputs of the next pass, the first in the fair order among them."""
         names = list(self._waiting)
         fronts = self._fronts(names)
@@ -75,8 +75,7 @@ class LaneQueue(Generic[Item]):
             FRONT_INPUTS,
         )
         candidates = [fronts[tenant][position] for tenant, position in order]
-        budget = pass_budget(self.tokens, idle_slots, max_pass_tokens)
-        chosen = plan_pass([item.tokens for item in candidates], budget, packs=packs)
+        chosen = plan_pass([item.tokens for item in candidates], max_tokens, packs=packs)
         leaving: dict[int, set[int]] = {}
         for place in chosen:
             tenant, position = order[place]

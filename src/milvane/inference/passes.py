@@ -34,6 +34,7 @@ from milvane.inference.batching import (
     choose_lane,
     computed_tokens,
     is_admitted,
+    pass_budget,
     retry_after_s,
 )
 from milvane.inference.lanes import LaneQueue
@@ -197,6 +198,7 @@ class PassQueue(Generic[Load]):
         self._clock = clock
         self._lanes: dict[Lane, LaneQueue[_Input[Load]]] = {lane: LaneQueue() for lane in Lane}
         self._idle_slots = concurrency
+        self._running_tokens = 0
         self._overtakes = 0
         self._tokens_per_s = 0.0
         self._fastest_tokens_per_s = 0.0
@@ -362,6 +364,7 @@ class PassQueue(Generic[Load]):
         while self._idle_slots and (taken := self._take()):
             lane, inputs = taken
             self._idle_slots -= 1
+            self._running_tokens += sum(item.tokens for item in inputs)
             self._begin(lane, inputs)
             forward, patience = self._forward, None
             if self._forward_within is not None:
@@ -391,9 +394,13 @@ class PassQueue(Generic[Load]):
             return None
         overtaking = lane is Lane.INTERACTIVE and len(bulk) > 0
         self._overtakes = self._overtakes + 1 if overtaking else 0
-        return lane, self._lanes[lane].take(
-            self._idle_slots, self._limits.max_pass_tokens, packs=self._limits.packs
+        budget = pass_budget(
+            self._lanes[lane].tokens,
+            self._running_tokens,
+            slots=self._concurrency,
+            max_pass_tokens=self._limits.max_pass_tokens,
         )
+        return lane, self._lanes[lane].take(budget, packs=self._limits.packs)
 
     def _compute(self, forward: Forward[Load], loads: list[Load]) -> _Outcome:
         """Run one pass in a thread of the pool; if it fails, find out on which inputs."""
@@ -422,6 +429,7 @@ class PassQueue(Generic[Load]):
     ) -> None:
         del self._passes[running]
         self._idle_slots += 1
+        self._running_tokens -= sum(item.tokens for item in inputs)
         outcome = running.result()
         self._count(outcome, inputs, self.counts.lanes[lane])
         for item, result in zip(inputs, outcome.results, strict=True):
