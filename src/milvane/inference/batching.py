@@ -185,7 +185,7 @@ def pass_budget(
     return min(max_pass_tokens, max(MIN_SHARE_TOKENS, share))
 
 
-def plan_pass(lengths: Sequence[int], max_pass_tokens: int, *, packs: bool = False) -> list[int]:
+def plan_pass(lengths: Sequence[int], max_pass_tokens: int, *, packs: bool) -> list[int]:
     """
     Choose the inputs that run together: the oldest, and those nearest to it in length.
 
