@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         `EXIT_LOCKED` if the directory is taken.
     """
+    gc.disable()  # until everything is imported
     options = _parse(arguments)
     _end_with_parent(options.parent)
     os.umask(0o077)
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # Modules stay for good: each look for garbage among them would stop all reads for 100 ms.
     gc.freeze()
+    gc.enable()
     try:
         asyncio.run(serve(options.data_dir, options.socket, options.settings))
     except Conflict as error:
