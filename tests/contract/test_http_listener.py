@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import time
 
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from milvane.apis.connection import run_while_connected
 from milvane.apis.listener import HttpListener
 
 CALLS = 80
@@ -103,3 +107,34 @@ async def test_endless_answer_waits_for_a_client_that_does_not_read() -> None:
             connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             await is_held.wait()
             assert sent_bytes < 1 << 28
+
+
+async def test_work_ends_when_its_caller_hangs_up() -> None:
+    """A connection that is closed cancels what runs for it, the second request on it too."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        if await request.body() == b"wait":
+            with contextlib.suppress(ClientDisconnect):
+                await run_while_connected(request, work())
+            return
+        await Response(b"quick")(scope, receive, send)
+
+    listener = HttpListener(app, host="127.0.0.1", port=0, drain_timeout_s=1)
+    async with listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % 5 + b"quick")
+        await reader.readuntil(b"quick")
+        writer.write(head % 4 + b"wait")
+        await begun.wait()
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 30)
