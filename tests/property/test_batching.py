@@ -270,6 +270,14 @@ def test_lane_is_full_for_those_who_filled_it(arrivals: list[tuple[int, int]], l
             assert sum(waiting.values()) < 2 * limit + 4 * largest
 
 
+def test_lane_is_full_at_its_limit_and_not_before() -> None:
+    """So is a tenant's share of a full lane."""
+    assert is_admitted(99, 99, 1, 100)
+    assert not is_admitted(100, 100, 1, 100)
+    assert is_admitted(100, 49, 2, 100)
+    assert not is_admitted(100, 50, 2, 100)
+
+
 @given(st.integers(0, 5000), st.floats(-1, 10), st.floats(0, 5000))
 @example(100, 1.0, 50.0)  # twice the rate would just do
 @example(101, 1.0, 50.0)
