@@ -204,7 +204,7 @@ def test_refused_callers_come_back_in_time(pending: int, limit: int, rate: float
 def test_refused_callers_come_back_when_half_is_left() -> None:
     """At 100 tokens a second, 500 of 1,000 are gone in 5 seconds; before any pass nobody knows."""
     assert retry_after_s(1000, 1000, 100.0) == 5.0
-    assert retry_after_s(1000, 1000, 0.0) == 1.0
+    assert retry_after_s(1000, 1000, 0.0) == retry_after_s(501, 1000, 100.0) == 1.0
 
 
 @pytest.mark.parametrize(("waiting", "packs"), [(256, False), (256, True), (32, True)])

@@ -173,3 +173,17 @@ def test_dropped_inputs_are_forgotten(sent: dict[str, list[int]], unwanted: set[
         assert queue.own(name) == (len(own), sum(item.tokens for item in own))
     assert queue.tokens == sum(item.tokens for own in kept.values() for item in own)
     assert queue.tenants_with("nobody") == 1 + sum(bool(own) for own in kept.values())
+
+
+def test_as_many_inputs_are_looked_at_as_one_pass_needs() -> None:
+    """Of one tenant all that may be; of two half of it each, and of many at least 32."""
+    alone: LaneQueue[Item] = LaneQueue()
+    fill(alone, "a", [1] * (FRONT_INPUTS + 1))
+    assert len(alone.take(10**6)) == FRONT_INPUTS
+    for count, deep in ((2, FRONT_INPUTS // 2), (40, 32)):
+        shared: LaneQueue[Item] = LaneQueue()
+        fill(shared, "first", [1] * 200)
+        for number in range(1, count):
+            fill(shared, f"other {number}", [50] * 200)
+        first = [item for item in shared.take(10**6) if item.tenant == "first"]
+        assert len(first) == min(deep, 200)
