@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,13 @@ from milvane.testing.servers import MilvaneProcess
 OURS = "Milvane"
 HERE = Path(__file__).parent
 START_S = 240
-OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # By itself it leaves a core to others, which would be half of a small machine.
+    "VLLM_CPU_OMP_THREADS_BIND": f"0-{(os.cpu_count() or 1) - 1}",
+}
 INFINITY = ["torch==2.13.0", "infinity-emb[server,torch,optimum]==0.0.78"]
 TEXT = "What is a vector database good for?"
 PROBES = [TEXT, "How do I store embeddings?", "The river froze early that winter.", "Hello"]
@@ -54,11 +60,14 @@ class Peer:
         """Where clients ask."""
         return Target(self.url, self.path, self.model, self.more)
 
+    def family(self) -> list[psutil.Process]:
+        """List its process and all below it."""
+        process = psutil.Process(self.pid)
+        return [process, *process.children(recursive=True)]
+
     def memory_mb(self) -> float:
         """Say what it and its children hold, in megabytes."""
-        process = psutil.Process(self.pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(each.memory_info().rss for each in family) / 1e6
+        return sum(each.memory_info().rss for each in self.family()) / 1e6
 
 
 def free_port() -> int:
@@ -252,6 +261,21 @@ SERVERS: Mapping[str, Callable[[ExitStack, Path], Peer]] = {
 }
 
 
+@contextmanager
+def halted(peers: Iterable[Peer]) -> Iterator[None]:
+    """Let servers stand still: some of them keep cores busy while nobody asks them anything."""
+    processes = [process for peer in peers for process in peer.family()]
+    try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def texts_per_s(peer: Peer, contents: list[str]) -> float:
     """Ask for one text at a time from many clients at once."""
     return len(contents) / drive_server(peer.target, contents)
@@ -292,7 +316,8 @@ def measure_all(rounds: int, scale: float) -> tuple[dict[str, Found], list[str]]
             for mix in MIXES:
                 count = max(CLIENTS * 2, int(mix.count * scale))
                 for name, peer in peers.items():
-                    rate = texts_per_s(peer, mix.make(count, number))
+                    with halted(other for other in peers.values() if other is not peer):
+                        rate = texts_per_s(peer, mix.make(count, number))
                     if number:  # the first round warms up
                         found[name].rates.setdefault(mix.name, []).append(rate)
         for name, peer in peers.items():
@@ -334,11 +359,11 @@ def measure(*, quick: bool) -> Section:
         rows=rows,
         notes=[
             "In brackets: ours divided by theirs. Differs by: the most that a cosine between known "
-            "texts is off ours. All servers run while each is asked in turn, "
+            "texts is off ours. The servers are asked in turn, the others halted meanwhile, "
             "on the cores that the client uses too. The start is from the command to the first "
             "vector. Those that are not there need a build of their own: "
             "`MILVANE_BENCHMARK_LLAMA_SERVER` and `_GGUF`, `MILVANE_BENCHMARK_VLLM_PYTHON` name "
-            "them.",
+            "them. vLLM has all cores, which it would not take by itself.",
             *(f"Not measured: {each}." for each in absent),
         ],
         plots=[
