@@ -24,6 +24,7 @@ SUPPORT = frozenset(
         "gateway_inserts",
         "http_load",
         "peer_server",
+        "products",
         "report",
         "timing",
     }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.corpus import skewed_texts, texts
 from benchmarks.gateway_inserts import ROWS, WRITERS, Writers
 from benchmarks.http_load import CLIENTS, MIXES, Connection, Target, drive, drive_server
+from benchmarks.products import product_rates
 from benchmarks.report import Plot, Section
 from benchmarks.timing import quantiles_ms
 from milvane.domain.catalogue import ALL_MINILM_L6_V2
@@ -29,8 +30,10 @@ from milvane.inference.encoders.text import TextEncoder
 from milvane.inference.engine import Engine, open_engine
 from milvane.inference.runtimes.opening import open_runtime
 from milvane.inference.runtimes.port import Runtime
+from milvane.inference.runtimes.reading import read_network
 from milvane.inference.settings import InferenceSettings
 from milvane.inference.weights import find
+from milvane.inference.windowing import normalize_rows
 from milvane.serving.caching.cache import VectorCache, open_cache
 from milvane.serving.caching.settings import CacheSettings
 from milvane.serving.embedding import EmbeddingService, EmbedRequest
@@ -134,6 +137,54 @@ async def compare(rounds: int, scale: float) -> dict[str, Rates]:
                     rates.alone.append(count / alone_s)
                     rates.engine.append(count / engine_s)
                     rates.http.append(count / http_s)
+    return found
+
+
+@dataclass
+class Share:
+    """What the network alone reaches with texts of one length."""
+
+    tokens: int
+    operations_per_s: float
+    product_rate: float
+    """Operations per second of bare matrix products, the best of all sizes."""
+    least_cosine: float
+    """Of a text's vector to that in f32."""
+
+
+def compare_with_products(rounds: int) -> list[Share]:
+    """Measure the network alone and bare products in the same precision, in turn."""
+    files = find(WEIGHTS, weights_dir(load_settings().settings))
+    recipe, network = read_recipe(files), read_network(files)
+    runtime = open_runtime(files, recipe, threads=0, precision="auto")
+    exact = open_runtime(files, recipe, threads=0, precision="f32")
+    products = product_rates(runtime.precision, runtime.threads)
+    encoder = TextEncoder(files, recipe, WEIGHTS.window_tokens)
+    found = []
+    for tokens, count in ((40, 1000), (200, 240)):
+        long = encoder.tokenize(texts(count, words=tokens, seed=tokens))
+        inputs = [encoder.frame(ids[: tokens - 2]) for ids in long]
+        network_s, limits = [], []
+        for _ in range(rounds + 1):
+            network_s.append(forward_all(runtime, inputs))
+            limits += [product() for product in products]
+        a_token = 2 * network.parameters + 4 * tokens * network.width * len(network.layers)
+        rows = np.array(inputs[:64], np.int32)
+        lengths = np.full(len(rows), tokens, np.int32)
+        here, there = (
+            normalize_rows(each.forward(rows, lengths)[:, : each.width])
+            for each in (runtime, exact)
+        )
+        found.append(
+            Share(
+                tokens,
+                a_token * tokens * count / min(network_s),
+                max(limits),
+                float((here * there).sum(axis=1).min()),
+            )
+        )
+    runtime.close()
+    exact.close()
     return found
 
 
@@ -333,6 +384,8 @@ def measure(*, quick: bool) -> Section:
     """Measure everything in one run."""
     rounds, scale, count = (1, 0.2, 20) if quick else (3, 1.0, 200)
     rates = asyncio.run(compare(rounds, scale))
+    print("  bare products ...", flush=True)
+    shares = compare_with_products(rounds)
     print("  single queries ...", flush=True)
     latencies = asyncio.run(measure_latencies(count))
     print("  starts ...", flush=True)
@@ -353,6 +406,15 @@ def measure(*, quick: bool) -> Section:
                 f"{gateway / alone:.2f}",
             ],
         ]
+    rows += [
+        [
+            f"network alone, {each.tokens} tokens, cosine to f32 at least {each.least_cosine:.5f}",
+            f"{each.operations_per_s / 1e9:,.0f} GFLOP/s",
+            f"{each.product_rate / 1e9:,.0f}",
+            f"{each.operations_per_s / each.product_rate:.2f}",
+        ]
+        for each in shares
+    ]
     rows += _latency_rows(latencies)
     rows += [
         ["first vector of the engine", f"{min(engine_s):.2f} s", "", ""],
@@ -372,15 +434,16 @@ def measure(*, quick: bool) -> Section:
         columns=["work", "here", "to compare", "ratio"],
         rows=rows,
         notes=[
-            "To compare: for texts per second, the network alone; for a query, its forward pass "
+            "To compare: for texts per second, the network alone; for that, bare matrix products "
+            "in the same precision, the best of four sizes; for a query, its forward pass "
             "alone; for a query during a bulk load, one pass of that load; for the bulk load, the "
             "same without queries (one every 50 ms); for the cache, the same stream without one. "
             "Start times are the best of several.",
-            "What is lost over HTTP, in processor time of one query: the server's main thread takes "
-            "0.36 ms (parsing, checks, tokens, ledger, answer; 0.63 before requests were parsed in "
-            "C), the client 0.05, and passes over the texts of 32 clients hold 8 to 16 of them, "
-            "which costs 0.95 ms each where full passes take 0.85. So six tenths of the network "
-            "alone could come out if no core ever waited, and eight tenths for documents.",
+            "What is lost over HTTP, in processor time of a query: the server's main thread takes "
+            "0.36 ms (parsing, checks, tokens, ledger, answer; 0.63 while requests were parsed in "
+            "Python), the client 0.05, and passes over the texts of 32 clients hold 8 to 16 of "
+            "them, which costs 0.95 ms each where full passes take 0.85. So six tenths of the "
+            "network alone could come out if no core ever waited, and eight tenths for documents.",
         ],
         plots=[
             Plot(
