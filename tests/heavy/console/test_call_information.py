@@ -26,7 +26,9 @@ def test_charts_move_and_filter(signed_in: Console) -> None:
         "before => Number(document.querySelector('.figure-value').textContent) >= before + 6",
         arg=before,
     )
-    # Filters offer what was known when the page came: by now the first calls are as well.
+    # Filters offer what was known when the page came: by now the first calls are as well. To the
+    # same address the browser would not go again.
+    signed_in.open("models")
     signed_in.open("usage?since=15m")
     page.wait_for_selector(".chart[data-chart=rt] .main-svg")
     everything = calls(signed_in)
