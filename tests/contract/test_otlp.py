@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -212,7 +212,7 @@ async def test_collector_that_fails_costs_one_line_and_loses_nothing(
 async def test_end_of_the_server_waits_for_no_dead_collector() -> None:
     """Nobody listens, and the last push is not waited for longer than a moment."""
     settings = OtlpSettings(endpoint="http://127.0.0.1:9", interval_s=1e6, timeout_s=1e6)
-    async with asyncio.timeout(20):
+    with anyio.fail_after(20):
         async with OtlpPusher(settings, measured()):
             pass
 

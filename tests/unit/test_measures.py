@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -21,4 +22,5 @@ def test_each_value_is_counted_below_its_bound(values: list[float]) -> None:
         sum(1 < value <= 2 for value in values),
         sum(value > 2 for value in values),
     ]
-    assert distribution.total == sum(values, 0.0)
+    # From Python 3.12 on, `sum` makes up for rounding.
+    assert distribution.total == pytest.approx(sum(values, 0.0))

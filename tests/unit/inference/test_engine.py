@@ -71,7 +71,7 @@ async def test_overload_reaches_the_caller(weights: Weights, tmp_path: Path) -> 
         results = await asyncio.gather(*requests, return_exceptions=True)
     refused = [result for result in results if isinstance(result, Overloaded)]
     assert len(refused) == 7
-    assert isinstance(results[0], np.ndarray)
+    assert sum(isinstance(result, np.ndarray) for result in results) == 1
 
 
 async def test_closed_engine_refuses(weights: Weights, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import av.logging
@@ -49,6 +49,11 @@ _COUNT_BYTES = 64 * 1024**2
 """Up to this size the pictures of a file are counted, whatever it says of them."""
 
 av.logging.set_level(None)
+
+# Titles come in all sorts of encodings. From version 19 on, PyAV takes them as they are by itself.
+_TITLES: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,7 @@ def _open(file: BinaryIO, decoder: str) -> Iterator[tuple[InputContainer, VideoS
             format=decoder,
             options=_OPTIONS,
             buffer_size=_BUFFER_BYTES,
-            metadata_errors="replace",  # titles come in all sorts of encodings
+            **_TITLES,
         )
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise Unreadable(_damaged(error)) from error
