@@ -192,6 +192,14 @@ async def test_offer_of_another_protocol_is_passed_over() -> None:
             assert b"\r\n01" in answer
 
 
+async def test_offer_of_another_protocol_may_ask_to_close() -> None:
+    """What else a client says of its connection holds."""
+    async with a_port() as port:
+        said = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n"
+        answer = await asyncio.wait_for(exchange(port, said), PATIENCE_S)
+        assert b"connection: close" in answer
+
+
 async def test_many_offers_of_another_protocol_are_passed_over() -> None:
     """Requests in a row may each have one."""
     async with a_port() as port:

@@ -180,9 +180,11 @@ class _Impatient(HttpToolsProtocol):
             raise httptools.HttpParserError("this is no proxy")
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         for name, value in self.headers:
+            if name == b"connection":
+                options = (option.strip() for option in value.split(b","))
+                value = b", ".join(each for each in options if each.lower() != b"upgrade")
             if name != b"upgrade":
-                kept = b"keep-alive" if name == b"connection" else value
-                lines.append(b"%b: %b" % (name, kept))
+                lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
 
     def on_message_begin(self) -> None:
